@@ -1,0 +1,48 @@
+# Everything runs in .venv, which the first target that needs it makes. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SET_UP := .venv/.set-up
+DATA_DIR ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help study report test check format bench clean
+
+help:  ## list the targets
+	@echo "make TARGET, where TARGET is one of"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+study: $(SET_UP)  ## run the main study (labeled_rate, quick preset, embedded digits) to a finished report
+	@echo "==> running the labeled_rate study; Ctrl-C stops it, the same command continues"
+	$(BIN)/python -m ssgan_bench.study labeled_rate --preset quick
+
+report: $(SET_UP)  ## write the report of the main study again from its records
+	$(BIN)/python -m ssgan_bench.report labeled_rate --preset quick
+
+test: $(SET_UP)  ## run the tests
+	@echo "==> running the tests (about 5 minutes)"
+	$(BIN)/python -m pytest
+
+check: $(SET_UP)  ## format, lint, types and import directions, without changing a file
+	@echo "==> checking format, lint, types, import directions"
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_import_directions.py
+
+format: $(SET_UP)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(SET_UP)  ## time training steps
+	$(BIN)/python -m pytest --benchmark-only --benchmark-json=benchmark.json
+
+clean:  ## delete the virtual environment and caches; runs and reports stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+
+$(SET_UP): pyproject.toml
+	@echo "==> setting up .venv with $$($(PYTHON) --version) (first time: a few minutes, PyTorch is large)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

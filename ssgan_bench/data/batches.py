@@ -1,0 +1,149 @@
+"""Batches as a pure function of the step: uint8 images live on the device and are cut, scaled and resized there.
+
+Shapes: B batch, C channels, H W. Two label protocols share one batch type:
+fixed     - rows are labeled images (labeled_mask 1) followed by unlabeled ones
+resampled - rows are any training images, all count as unlabeled, and a mask redrawn every step says which are labeled
+            (the article's scheme, in which almost every label is used sooner or later)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssgan_bench.config import ConfigError, RunConfig
+from ssgan_bench.data.splits import Splits
+from ssgan_bench.seeding import generator
+
+
+@dataclass(frozen=True)
+class RealBatch:
+    """Real images of one step, all on one device."""
+
+    images: Tensor
+    """(B, C, H, W) float32 in [-1, 1]."""
+    labels: Tensor
+    """(B,) int64; only meaningful where labeled_mask is 1."""
+    labeled_mask: Tensor
+    """(B,) float32 in {0, 1}."""
+    unlabeled: slice
+    """The rows that count as unlabeled: what the real/fake and feature-matching losses see."""
+
+
+def scale_images(images: Tensor, image_size: int) -> Tensor:
+    """Turn (B, C, h, w) uint8 into (B, C, image_size, image_size) float32 in [-1, 1], bilinearly (half-pixel centers).
+
+    Shrinking averages over the covered area (antialiasing); the article's TensorFlow 1 resize uses corner-aligned
+    sampling without half-pixel centers, which shifts images by under one pixel.
+    """
+    scaled = images.to(torch.float32).div_(127.5).sub_(1.0)
+    height, width = images.shape[-2:]
+    if (height, width) == (image_size, image_size):
+        return scaled
+    shrinks = image_size < max(height, width)
+    return F.interpolate(scaled, size=(image_size, image_size), mode="bilinear", antialias=shrinks)
+
+
+class Batches:
+    """Draws the batch of any step; the order depends only on `config.model_seed` and the index sets."""
+
+    def __init__(self, images: Tensor, labels: Tensor, splits: Splits, config: RunConfig, *, uses_unlabeled: bool):
+        """Keep references to the data and check that the batches fit it.
+
+        Args:
+            images: (N, C, h, w) uint8 on the training device; the index sets in `splits` point into it.
+            labels: (N,) int64 on the same device; entries outside `splits.labeled` are never read into a loss.
+            splits: index sets of this run.
+            config: the run's configuration.
+            uses_unlabeled: False draws labeled images only (the supervised baseline).
+
+        Raises:
+            ConfigError: a batch is larger than the set it is drawn from, or its mask would keep no label.
+        """
+        self.images, self.labels = images, labels
+        self.config = config
+        self.uses_unlabeled = uses_unlabeled
+        self._labeled = splits.labeled
+        self._unlabeled = splits.unlabeled
+        self._orders: dict[str, tuple[int, Tensor]] = {}
+        batch_size = config.train.batch_size
+        if batch_size > len(splits.unlabeled):
+            raise ConfigError(
+                f"train.batch_size = {batch_size}: larger than the {len(splits.unlabeled)} unlabeled images of "
+                f"{config.data.dataset}; use at most that"
+            )
+        self.steps_per_epoch = len(splits.unlabeled) // batch_size
+        self._resampled = config.data.label_protocol == "resampled"
+        if self._resampled:
+            rate = config.data.labeled_rate or splits.num_labels / splits.num_train
+            self._labels_per_batch = int(rate * batch_size)
+            if self._labels_per_batch == 0:
+                raise ConfigError(
+                    f"data.label_protocol = 'resampled': a labeled rate of {rate:.4g} keeps no label in a batch of "
+                    f"{batch_size}; raise the rate or train.batch_size, or use 'fixed'"
+                )
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels C."""
+        return self.images.shape[1]
+
+    def __call__(self, step: int) -> RealBatch:
+        """Draw the batch of step `step` (from 0)."""
+        return self._resampled_batch(step) if self._resampled else self._fixed_batch(step)
+
+    def images_for_initialization(self, count: int = 500) -> Tensor:
+        """Give up to `count` scaled images that this run may see, for data-dependent initialisation."""
+        pool = self._unlabeled if self.uses_unlabeled else self._labeled
+        index = torch.from_numpy(pool).to(self.images.device)
+        order = torch.randperm(len(index), generator=generator(self.config.model_seed, "init/images"))
+        return self._scaled(index[order[:count].to(index.device)])
+
+    def _fixed_batch(self, step: int) -> RealBatch:
+        size = self.config.train.labeled_batch_size
+        labeled = self._cycle("labeled", self._labeled, step * size, size)
+        if not self.uses_unlabeled:
+            return self._batch(labeled, labeled_rows=size, unlabeled_from=size)
+        index = torch.cat([labeled, self._unlabeled_index(step)])
+        return self._batch(index, labeled_rows=size, unlabeled_from=size)
+
+    def _resampled_batch(self, step: int) -> RealBatch:
+        index = self._unlabeled_index(step)
+        order = torch.randperm(len(index), generator=generator(self.config.model_seed, "mask", step))
+        # Masked rows first: rows of a batch are exchangeable, and slices are cheaper than scattered masks.
+        index = index[order.to(index.device)]
+        if not self.uses_unlabeled:
+            index = index[: self._labels_per_batch]
+        return self._batch(index, labeled_rows=self._labels_per_batch, unlabeled_from=0)
+
+    def _unlabeled_index(self, step: int) -> Tensor:
+        """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        size = self.config.train.batch_size
+        return self._order("unlabeled", self._unlabeled, epoch)[position * size : (position + 1) * size]
+
+    def _cycle(self, name: str, pool: np.ndarray, start: int, count: int) -> Tensor:
+        """Entries start..start+count of the endless concatenation of shuffled copies of `pool`."""
+        first, last = start // len(pool), (start + count - 1) // len(pool)
+        copies = [self._order(name, pool, epoch) for epoch in range(first, last + 1)]
+        offset = start - first * len(pool)
+        return torch.cat(copies)[offset : offset + count]
+
+    def _order(self, name: str, pool: np.ndarray, epoch: int) -> Tensor:
+        """`pool` shuffled for one epoch, on the device; the latest order of each name is kept."""
+        known_epoch, order = self._orders.get(name, (-1, torch.empty(0)))
+        if known_epoch != epoch:
+            shuffled = torch.randperm(len(pool), generator=generator(self.config.model_seed, name, epoch)).numpy()
+            order = torch.from_numpy(pool[shuffled]).to(self.images.device)
+            self._orders[name] = (epoch, order)
+        return order
+
+    def _batch(self, index: Tensor, *, labeled_rows: int, unlabeled_from: int) -> RealBatch:
+        labeled_mask = torch.zeros(len(index), device=self.images.device)
+        labeled_mask[:labeled_rows] = 1.0
+        return RealBatch(self._scaled(index), self.labels[index], labeled_mask, unlabeled=slice(unlabeled_from, None))
+
+    def _scaled(self, index: Tensor) -> Tensor:
+        return scale_images(self.images[index], self.config.data.image_size)

@@ -1,0 +1,85 @@
+"""What a method is: its networks, its discriminator losses and, for a GAN, its generator losses."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ssgan_bench.config import MethodConfig, NetworkConfig, RunConfig
+from ssgan_bench.data.batches import RealBatch
+from ssgan_bench.networks import conv, mlp
+from ssgan_bench.networks.layers import init_weights
+from ssgan_bench.seeding import generator, seed_layers
+
+Generator = conv.Generator | mlp.Generator
+
+Losses = dict[str, Tensor]
+"""Weighted loss terms by name, each a scalar; an update minimises their sum."""
+
+
+class Method(ABC):
+    """One way to train a classifier; a subclass lives in one file with its configuration."""
+
+    config_type: ClassVar[type[MethodConfig]]
+    uses_unlabeled: ClassVar[bool]
+    by_config: ClassVar[dict[type[MethodConfig], type["Method"]]] = {}
+
+    discriminator: nn.Module
+    """images (B, C, H, W) -> features (B, D), logits."""
+    generator: Generator | None
+    """z (B, Z) -> images (B, C, H, W); None for a method without one."""
+
+    def __init_subclass__(cls) -> None:
+        Method.by_config[cls.config_type] = cls
+
+    @abstractmethod
+    def __init__(self, config: RunConfig, channels: int, num_classes: int): ...
+
+    @abstractmethod
+    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
+        """Compute the terms of the discriminator's update; z (B, Z) is None without a generator."""
+
+    def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
+        """Compute the terms of the generator's update, after the discriminator's."""
+        raise NotImplementedError(f"{type(self).__name__} has no generator")
+
+    @abstractmethod
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Reduce the discriminator's logits to those of the K classes, (B, K)."""
+
+
+def build_method(config: RunConfig, channels: int, num_classes: int) -> Method:
+    """Build the configured method with uninitialised networks on the CPU."""
+    return Method.by_config[type(config.method)](config, channels, num_classes)
+
+
+def initialize(method: Method, model_seed: int, images: Tensor) -> None:
+    """Set all weights from named streams of `model_seed`, on the CPU, so that they are equal on every device.
+
+    Args:
+        method: its networks are changed in place.
+        model_seed: names the streams.
+        images: (B, C, H, W) in [-1, 1] on the CPU that the run may see, for data-dependent initialisation (MLP pair).
+    """
+    init_weights(method.discriminator, generator(model_seed, "init/discriminator"))
+    if method.generator is not None:
+        init_weights(method.generator, generator(model_seed, "init/generator"))
+    if isinstance(method.discriminator, mlp.Discriminator):
+        seed_layers(model_seed, "init/noise", 0)
+        method.discriminator.initialize_from_data(images)
+
+
+def build_discriminator(network: NetworkConfig, image_size: int, channels: int, num_logits: int) -> nn.Module:
+    """Build the discriminator trunk with a head of `num_logits` outputs."""
+    if network.family == "mlp":
+        return mlp.Discriminator(image_size, channels, num_logits)
+    return conv.Discriminator(image_size, channels, network.width, num_logits, network.dropout, network.norm_momentum)
+
+
+def build_generator(network: NetworkConfig, image_size: int, channels: int) -> Generator:
+    """Build the generator that goes with the discriminator."""
+    if network.family == "mlp":
+        return mlp.Generator(image_size, channels, network.latent_dim)
+    return conv.Generator(
+        image_size, channels, network.width, network.latent_dim, network.dropout, network.norm_momentum
+    )

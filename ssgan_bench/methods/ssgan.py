@@ -1,0 +1,112 @@
+"""Semi-supervised GAN: the discriminator classifies labeled images and tells real from generated ones.
+
+    D minimises  supervised_loss + real_fake_weight * (real_loss + fake_loss)
+    G minimises  adversarial_weight * adversarial_loss + feature_matching_weight * feature_matching_loss
+
+Preset `article` is the article's system (K+1 logits with the R/F neuron first; article.md). Preset `improved_gan`
+is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matching only).
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from ssgan_bench.config import MethodConfig, RunConfig, Weight
+from ssgan_bench.data.batches import RealBatch
+from ssgan_bench.methods.base import Losses, Method, build_discriminator, build_generator
+from ssgan_bench.objectives.feature_matching import feature_matching_l1, feature_matching_l2
+from ssgan_bench.objectives.real_fake import (
+    adversarial_loss,
+    fake_loss,
+    real_logit_fake_neuron,
+    real_logit_logsumexp,
+    real_loss,
+)
+from ssgan_bench.objectives.supervised import (
+    class_logits_fake_neuron,
+    cross_entropy_class_logits,
+    cross_entropy_fake_neuron,
+)
+
+
+class SsganConfig(MethodConfig):
+    """Which losses, with which weights."""
+
+    name: Literal["ssgan"] = "ssgan"
+    head: Literal["fake_neuron", "logsumexp"] = "fake_neuron"
+    """fake_neuron: K+1 logits, number 0 says fake; logsumexp: K logits, D = Z/(Z+1) with Z = sum exp."""
+    real_fake_weight: Weight = 1.0
+    adversarial_weight: Weight = 1.0
+    feature_matching: Literal["off", "l2", "l1"] = "l2"
+    feature_matching_weight: Weight = 1.0
+    feature_matching_reduction: Literal["mean", "sum"] = "mean"
+    """Over the D features."""
+
+    presets: ClassVar = {
+        "article": {},
+        "improved_gan": {"head": "logsumexp", "real_fake_weight": 0.5, "adversarial_weight": 0.0},
+    }
+
+    @model_validator(mode="after")
+    def _generator_learns(self) -> "SsganConfig":
+        matches = self.feature_matching != "off" and self.feature_matching_weight > 0
+        if self.adversarial_weight == 0 and not matches:
+            raise ValueError("adversarial_weight = 0 and no feature matching: the generator would learn nothing")
+        return self
+
+
+class Ssgan(Method):
+    """The discriminator and generator pair with the losses of `SsganConfig`."""
+
+    config_type = SsganConfig
+    uses_unlabeled = True
+
+    def __init__(self, config: RunConfig, channels: int, num_classes: int):
+        assert isinstance(config.method, SsganConfig)
+        self.options = config.method
+        self.real_logit: Callable[[Tensor], Tensor]
+        if self.options.head == "fake_neuron":
+            num_logits = num_classes + 1
+            self.cross_entropy, self.real_logit = cross_entropy_fake_neuron, real_logit_fake_neuron
+        else:
+            num_logits = num_classes
+            self.cross_entropy, self.real_logit = cross_entropy_class_logits, real_logit_logsumexp
+        size = config.data.image_size
+        self.discriminator = build_discriminator(config.network, size, channels, num_logits)
+        self.generator = build_generator(config.network, size, channels)
+
+    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
+        assert self.generator is not None
+        with torch.no_grad():  # the generator is not updated here, but its batch-norm statistics move
+            fake_images = self.generator(z)
+        _, logits_on_real = self.discriminator(real.images)
+        _, logits_on_fake = self.discriminator(fake_images)
+        on_real, on_fake = self.real_logit(logits_on_real), self.real_logit(logits_on_fake)
+        weight = self.options.real_fake_weight
+        return {
+            "supervised_loss": self.cross_entropy(logits_on_real, real.labels, real.labeled_mask),
+            "real_loss": weight * real_loss(on_real[real.unlabeled]),
+            "fake_loss": weight * fake_loss(on_fake),
+        }
+
+    def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
+        assert self.generator is not None
+        options = self.options
+        fake_features, logits_on_fake = self.discriminator(self.generator(z))
+        with torch.no_grad():  # a fresh pass through the updated D; constant for the generator
+            real_features, _ = self.discriminator(real.images[real.unlabeled])
+        losses: Losses = {}
+        if options.adversarial_weight > 0:
+            losses["adversarial_loss"] = options.adversarial_weight * adversarial_loss(self.real_logit(logits_on_fake))
+        if options.feature_matching != "off":
+            matching = feature_matching_l2 if options.feature_matching == "l2" else feature_matching_l1
+            losses["feature_matching_loss"] = options.feature_matching_weight * matching(
+                real_features, fake_features, options.feature_matching_reduction
+            )
+        return losses
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        return class_logits_fake_neuron(logits) if self.options.head == "fake_neuron" else logits

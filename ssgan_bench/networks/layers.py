@@ -1,0 +1,192 @@
+"""Layers that the network pairs share, and weight initialization from an explicit generator.
+
+B batch, I inputs and O outputs of a dense layer.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def init_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Set every weight and statistic of `module` and its children, with randomness from `generator` alone.
+
+    Convolutions and dense layers get Glorot-uniform kernels and zero biases (the defaults of the article's
+    TensorFlow program and of Lasagne), batch norm starts as the identity, and the weight-normalized layers
+    below follow their own `reset_parameters`. Constructors run PyTorch's default initialization, which
+    reads the global generator; since everything is overwritten here, that has no influence on the result.
+
+    Args:
+        module: network; its weights are changed in place, in the order of `module.modules()`.
+        generator: on any device; numbers are drawn there in float32 and copied, so one seed gives one network
+            wherever the module lives.
+    """
+    for layer in module.modules():
+        match layer:
+            case nn.Conv2d() | nn.ConvTranspose2d() | nn.Linear():
+                drawn = torch.empty(layer.weight.shape, device=generator.device)
+                nn.init.xavier_uniform_(drawn, generator=generator)
+                with torch.no_grad():
+                    layer.weight.copy_(drawn)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            case nn.BatchNorm2d() | ShiftBatchNorm():
+                layer.reset_parameters()
+            case WeightNormLinear() | NormalizedColumnsLinear():
+                layer.reset_parameters(generator)
+
+
+class GaussianNoise(nn.Module):
+    """Add N(0, std^2) noise in training mode; do nothing in evaluation mode.
+
+    Noise comes from the global generator of the input's device, as dropout's does, so that training seeds
+    both at once before every step.
+    """
+
+    def __init__(self, std: float):
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape and dtype of x."""
+        return x + self.std * torch.randn_like(x) if self.training else x
+
+
+class Dropout(nn.Module):
+    """Zero a share `rate` of the inputs in training mode and scale the rest by 1 / (1 - rate).
+
+    On a CPU, PyTorch draws the mask one number at a time, which took half of a bfloat16 step of the article's
+    networks. There this layer draws 64 random bits at a time and spends 16 on each element, so the rate is
+    the nearest multiple of 2^-16. On a GPU, and in compiled code, which fuses its random numbers, it is
+    PyTorch's own.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"dropout = {rate}: give a drop rate of at least 0 and below 1")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape, dtype and memory layout of x."""
+        if not self.training or self.rate == 0.0:
+            return x
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.dropout(x, self.rate)
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)  # how many of the 2^16 patterns drop an element
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        # The mask takes the input's memory layout, so that the product runs over both in order.
+        strides = torch.empty_like(x, device="meta").stride()
+        bits = words.view(torch.int16).as_strided(x.shape, strides)
+        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+
+
+class WeightNormLinear(nn.Module):
+    """Dense layer y = x w + b with columns w_o = scale_o * direction_o / |direction_o|.
+
+    As in Salimans et al. 2016 (arXiv:1606.03498), MNIST code: direction ~ N(0, 0.1^2), scale 1, bias 0; the
+    scale is set by `initialize_from_data` and then trained only where `train_scale` is set, the bias
+    always.
+    """
+
+    scale: Tensor
+
+    def __init__(self, num_inputs: int, num_outputs: int, *, train_scale: bool = False):
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(num_outputs, num_inputs))  # row o is direction_o
+        self.bias = nn.Parameter(torch.zeros(num_outputs))
+        if train_scale:
+            self.scale = nn.Parameter(torch.ones(num_outputs))
+        else:
+            self.register_buffer("scale", torch.ones(num_outputs))
+        nn.init.normal_(self.direction, std=0.1)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw new directions; scale 1 and bias 0."""
+        with torch.no_grad():
+            drawn = torch.empty(self.direction.shape, device=generator.device)
+            self.direction.copy_(drawn.normal_(std=0.1, generator=generator))
+            self.scale.fill_(1.0)
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, I) to (B, O)."""
+        return self._scaled(x) + self.bias
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        # Scaling the (B, O) product is cheaper than scaling the (O, I) matrix.
+        norms: Tensor = torch.linalg.vector_norm(self.direction, dim=1)
+        return F.linear(x, self.direction) * (self.scale / norms)
+
+    @torch.no_grad()
+    def initialize_from_data(self, x: Tensor) -> Tensor:
+        """Set scale and bias so that outputs for x (B, I) have mean 0 and variance 1; return them (B, O).
+
+        The variance is the biased one. Raises ValueError for fewer than two examples, which have no spread.
+        """
+        if x.shape[0] < 2:
+            raise ValueError(f"data-dependent initialization needs at least 2 images, got {x.shape[0]}")
+        outputs = self._scaled(x)
+        std, mean = torch.std_mean(outputs, dim=0, correction=0)
+        self.scale.div_(std)
+        self.bias.copy_(-mean / std)
+        return (outputs - mean) / std
+
+
+class NormalizedColumnsLinear(nn.Module):
+    """Dense layer with columns of norm `scale`, which is trained; generator output of Salimans et al. 2016.
+
+    Directions are Glorot-uniform, and 1e-6 is added inside the square root of the norm, as in the original.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int):
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(num_outputs, num_inputs))
+        self.scale = nn.Parameter(torch.ones(num_outputs))
+        self.bias = nn.Parameter(torch.zeros(num_outputs))
+        nn.init.xavier_uniform_(self.direction)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw new directions; scale 1 and bias 0."""
+        with torch.no_grad():
+            drawn = torch.empty(self.direction.shape, device=generator.device)
+            self.direction.copy_(nn.init.xavier_uniform_(drawn, generator=generator))
+            self.scale.fill_(1.0)
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, I) to (B, O)."""
+        norm = torch.sqrt(1e-6 + self.direction.square().sum(dim=1))
+        return F.linear(x, self.direction) * (self.scale / norm) + self.bias
+
+
+class ShiftBatchNorm(nn.Module):
+    """Batch norm of (B, O) with a trained shift and no scale: eps 1e-6, running averages move by 0.1."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+
+    def reset_parameters(self) -> None:
+        """Set shift 0, mean 0 and variance 1."""
+        with torch.no_grad():
+            self.bias.zero_()
+        self.running_mean.zero_()
+        self.running_var.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize (B, O) over the batch in training mode, with the running averages otherwise."""
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            bias=self.bias,
+            training=self.training,
+            momentum=0.1,
+            eps=1e-6,
+        )

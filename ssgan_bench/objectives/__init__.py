@@ -1,0 +1,1 @@
+"""Pure loss functions on tensors; docs/losses.md derives them and says how they relate."""

@@ -1,0 +1,54 @@
+"""Say where and with what a result is made."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from ssgan_bench.records.schema import Provenance
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, "+dirty" when tracked files differ; None outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def cpu_name() -> str:
+    """Processor model, as far as the platform tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def collect(device: str, device_name: str, num_threads: int, commit: str | None, dataset_sha256: str) -> Provenance:
+    """Collect what this process can tell about itself; device facts come from the caller."""
+    version = importlib.metadata.version
+    return Provenance(
+        device=device,
+        device_name=device_name,
+        num_threads=num_threads,
+        python=platform.python_version(),
+        torch=version("torch"),
+        torchvision=version("torchvision"),
+        optuna=version("optuna"),
+        ssgan_bench=version("ssgan-bench"),
+        platform=f"{platform.system()} {platform.machine()}",
+        commit=commit,
+        dataset_sha256=dataset_sha256,
+    )

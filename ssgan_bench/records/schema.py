@@ -1,0 +1,175 @@
+"""What is kept of a study (`StudyPlan`) and of one run (`RunRecord`): plain data, versioned, units in the names.
+
+Rates are in [0, 1]; percent appears only in rendered tables. A quantity that was not measured is None, never a number.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ssgan_bench.config import Frozen, digest
+
+SCHEMA_VERSION = 1
+
+
+class ArmInfo(Frozen):
+    """One named variant of a study."""
+
+    name: str
+    label: str
+    """Human-readable name for tables and legends."""
+
+
+class Cell(Frozen):
+    """One fully resolved configuration with its seeds: what a worker runs."""
+
+    arm: str
+    levels: dict[str, int | float | str | bool]
+    """Value of every factor, by dotted key, e.g. {"data.num_labels": 20}."""
+    split_seed: int
+    model_seed: int
+    config: dict[str, Any]
+    """The RunConfig as JSON data."""
+    cell_id: str
+    """First 16 hex digits of the digest of configuration and protocol version; names the record's file."""
+
+
+class FactorInfo(Frozen):
+    """One varied quantity."""
+
+    key: str
+    """Dotted configuration key, e.g. "data.num_labels"."""
+    label: str
+    """Axis label."""
+    levels: tuple[int | float | str | bool, ...]
+
+
+class StudyPlan(Frozen):
+    """A study resolved for one preset: what was asked and which cells answer it. Stored beside the records."""
+
+    schema_version: Literal[1] = 1
+    protocol_version: str
+    study: str
+    preset: str
+    question: str
+    expectation: str
+    """What the authors expected before running it."""
+    metric: str
+    """Name of the test metric that answers the question, lower is better, e.g. "error_rate"."""
+    baseline: str
+    """Arm that the others are compared with."""
+    arms: tuple[ArmInfo, ...]
+    factors: tuple[FactorInfo, ...]
+    """The first one is the x axis."""
+    family: tuple[int | float | str | bool, ...]
+    """Levels of the first factor whose comparisons with the baseline are the declared family of tests (Holm); the
+    comparisons at other levels are descriptive."""
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+
+    def fingerprint(self) -> str:
+        """Digest of everything that must agree for records to be mixed: all but the texts and the seeds."""
+        configs = sorted(digest({**c.config, "split_seed": 0, "model_seed": 0}) for c in self.cells)
+        return digest(
+            {
+                "protocol": self.protocol_version,
+                "study": self.study,
+                "preset": self.preset,
+                "arms": [a.name for a in self.arms],
+                "configs": sorted(set(configs)),
+            }
+        )
+
+
+class CurvePoint(Frozen):
+    """One evaluation during training."""
+
+    step: int
+    epoch: float
+    losses: dict[str, float]
+    """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
+    validation: dict[str, float]
+    """error_rate, nll, ece on the validation set; empty when there is none."""
+
+
+class SplitInfo(Frozen):
+    """Sizes and SHA-256 digests (of the sorted image indices) of the index sets."""
+
+    num_classes: int
+    num_labels: int
+    labeled_rate: float
+    num_unlabeled: int
+    num_validation: int
+    num_test: int
+    labeled_digest: str
+    unlabeled_digest: str
+    validation_digest: str
+    test_digest: str
+
+
+class Timing(Frozen):
+    """Wall-clock parts of a run."""
+
+    setup_seconds: float
+    """Building splits, networks, batches."""
+    warmup_seconds: float
+    """The first step, kept apart from steady state."""
+    train_seconds: float
+    """All further steps."""
+    evaluation_seconds: float
+    step_time_ms: float | None
+    """train_seconds per step after the first; None for a run of one step."""
+    images_per_second: float | None
+    """Real images per second in steady state."""
+    peak_memory_mib: float | None
+    """Peak device memory on a GPU, peak resident memory of the process so far on a CPU."""
+
+
+class Provenance(Frozen):
+    """Where and with what a run was made."""
+
+    device: str
+    """e.g. "cpu" or "cuda:0"."""
+    device_name: str
+    """Processor or GPU model."""
+    num_threads: int
+    python: str
+    torch: str
+    torchvision: str
+    optuna: str
+    ssgan_bench: str
+    platform: str
+    commit: str | None
+    """Git commit of the package's checkout, with "+dirty" when files differ; None outside one."""
+    dataset_sha256: str
+
+
+class RunRecord(Frozen):
+    """The result of one run; written once, atomically."""
+
+    schema_version: Literal[1] = 1
+    protocol_version: str
+    study: str
+    preset: str
+    cell: Cell
+    config_digest: str
+    status: Literal["complete", "diverged", "failed"]
+    diverged_step: int | None = None
+    """Step at which a loss stopped being finite; only for status "diverged"."""
+    error: str | None = None
+    """Last line of the exception; only for status "failed"."""
+    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """error_rate, nll, ece on the test set at the final snapshot; empty unless complete."""
+    curves: tuple[CurvePoint, ...] = ()
+    splits: SplitInfo | None = None
+    timing: Timing | None = None
+    provenance: Provenance | None = None
+    started_at: str
+    """UTC, ISO 8601."""
+    sample_files: tuple[str, ...] = ()
+    """5x5 sample grids (PNG), relative to the records' folder, one per evaluation, oldest first."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the cell need not run again: a diverged run would diverge again, a failed one may not fail again."""
+        return self.status in ("complete", "diverged")

@@ -1,0 +1,338 @@
+"""Evidence of a report: `study.json`, `runs.csv`, `curves.csv` and `samples/`, made from the records.
+
+Everything else in a report is computed from this folder alone, so a published report can be checked and
+rendered again without the records.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import ValidationError
+
+from ssgan_bench.config import ConfigError, Frozen
+from ssgan_bench.records.schema import (
+    ArmInfo,
+    FactorInfo,
+    Provenance,
+    RunRecord,
+    SplitInfo,
+    StudyPlan,
+    Timing,
+)
+from ssgan_bench.records.store import RecordStore
+
+METRICS = ("error_rate", "nll", "ece")
+MAX_PROGRESSION_BYTES = 400_000
+"""Grids of one arm are shown for every evaluation only up to this size in all; else the last one alone."""
+
+
+class EvidenceCell(Frozen):
+    """A planned cell without its full configuration."""
+
+    arm: str
+    levels: dict[str, int | float | str | bool]
+    split_seed: int
+    model_seed: int
+    cell_id: str
+
+
+class StudyEvidence(Frozen):
+    """The study as planned; see `StudyPlan` for the shared fields."""
+
+    schema_version: Literal[1] = 1
+    protocol_version: str
+    study: str
+    preset: str
+    question: str
+    expectation: str
+    metric: str
+    baseline: str
+    arms: tuple[ArmInfo, ...]
+    factors: tuple[FactorInfo, ...]
+    family: tuple[int | float | str | bool, ...]
+    seeds: tuple[int, ...]
+    cells: tuple[EvidenceCell, ...]
+    arm_configs: dict[str, dict[str, Any]]
+    """Configuration of each arm by dotted key, without seeds and factors; a key that varies has a list."""
+    samples: dict[str, tuple[str, ...]]
+    """Sample grids of each arm that has any: file names in `samples/`, oldest evaluation first."""
+    damaged: tuple[str, ...]
+    """Names of record files that could not be read; their cells count as missing."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A read evidence folder.
+
+    `runs` has one row per planned cell in plan order; `curves` is long: one row per run, step and quantity.
+    """
+
+    folder: Path
+    study: StudyEvidence
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def _columns(model: type[Frozen]) -> dict[str, str]:
+    """Column name -> "int", "float" or "str" of a flat record part."""
+    kinds = {int: "int", float: "float", float | None: "float"}
+    return {name: kinds.get(field.annotation, "str") for name, field in model.model_fields.items()}  # type: ignore[arg-type]
+
+
+RUN_COLUMNS: dict[str, str] = {
+    "split_seed": "int",
+    "model_seed": "int",
+    "cell_id": "str",
+    "config_digest": "str",
+    "status": "str",
+    "diverged_step": "int",
+    "error": "str",
+    **dict.fromkeys(METRICS, "float"),
+    **_columns(SplitInfo),
+    **_columns(Timing),
+    **_columns(Provenance),
+    "protocol_version": "str",
+    "schema_version": "int",
+    "started_at": "str",
+}
+CURVE_COLUMNS: dict[str, str] = {
+    "split_seed": "int",
+    "model_seed": "int",
+    "cell_id": "str",
+    "status": "str",
+    "step": "int",
+    "epoch": "float",
+    "kind": "str",
+    "name": "str",
+    "value": "float",
+}
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def guard(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula; `unguard` undoes it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+
+def unguard(value: Any) -> Any:
+    """Remove the apostrophe that `guard` put there."""
+    return value[1:] if isinstance(value, str) and value.startswith("'") else value
+
+
+def _csv_value(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # Readers disagree about a bare carriage return and a NUL inside a field.
+    return guard(value).replace("\r", " ").replace("\0", "") if isinstance(value, str) else value
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows as CSV: full float precision, empty for None and NaN, no text that acts as a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([guard(column) for column in columns])
+    for row in rows:
+        writer.writerow([_csv_value(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+def run_columns(study: StudyEvidence) -> list[str]:
+    """Columns of `runs.csv`: the arm, one per factor, then the fixed ones."""
+    return ["arm", *(factor.key for factor in study.factors), *RUN_COLUMNS]
+
+
+def curve_columns(study: StudyEvidence) -> list[str]:
+    """Columns of `curves.csv`: the arm, one per factor, then the fixed ones."""
+    return ["arm", *(factor.key for factor in study.factors), *CURVE_COLUMNS]
+
+
+def _run_row(cell: EvidenceCell, record: RunRecord | None) -> dict[str, Any]:
+    identity = {"arm": cell.arm, **cell.levels, **cell.model_dump(exclude={"arm", "levels"})}
+    if record is None:
+        return identity | {"status": "missing"}
+    parts = (record.splits, record.timing, record.provenance)
+    return (
+        {key: value for part in parts if part is not None for key, value in part.model_dump().items()}
+        | {name: record.metrics.get(name) for name in METRICS}
+        | record.model_dump(
+            include={
+                "config_digest",
+                "status",
+                "diverged_step",
+                "error",
+                "protocol_version",
+                "schema_version",
+                "started_at",
+            }
+        )
+        | identity
+    )
+
+
+def _curve_rows(cell: EvidenceCell, record: RunRecord) -> Iterable[dict[str, Any]]:
+    identity = {
+        "arm": cell.arm,
+        **cell.levels,
+        **cell.model_dump(exclude={"arm", "levels"}),
+        "status": record.status,
+    }
+    for point in record.curves:
+        for kind, values in (("loss", point.losses), ("validation", point.validation)):
+            for name, value in values.items():
+                yield identity | {
+                    "step": point.step,
+                    "epoch": point.epoch,
+                    "kind": kind,
+                    "name": name,
+                    "value": value,
+                }
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _arm_configs(plan: StudyPlan) -> dict[str, dict[str, Any]]:
+    hidden = {"split_seed", "model_seed", *(factor.key for factor in plan.factors)}
+    configs: dict[str, dict[str, Any]] = {}
+    for arm in plan.arms:
+        seen: dict[str, list[Any]] = {}
+        for cell in plan.cells:
+            if cell.arm == arm.name:
+                for key, value in _flatten(cell.config).items():
+                    if key not in hidden and value not in (values := seen.setdefault(key, [])):
+                        values.append(value)
+        configs[arm.name] = {key: values[0] if len(values) == 1 else values for key, values in seen.items()}
+    return configs
+
+
+def _grids(folder: Path, record: RunRecord) -> list[Path]:
+    """Find a record's sample grids, without paths that leave the run folder, are absent or are no PNG."""
+    root = folder.resolve()
+    files = [(folder / name).resolve() for name in record.sample_files]
+    return [f for f in files if f.is_relative_to(root) and f.is_file() and f.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"]
+
+
+def _largest(factor: FactorInfo) -> int | float | str | bool:
+    numbers = [level for level in factor.levels if isinstance(level, int | float)]
+    return max(numbers) if len(numbers) == len(factor.levels) else factor.levels[-1]
+
+
+def _samples(plan: StudyPlan, records: Mapping[str, RunRecord], folder: Path) -> dict[str, tuple[str, list[Path]]]:
+    """Choose each arm's grids by rule, not by looks: lowest model seed, largest level of every factor."""
+    last = {factor.key: _largest(factor) for factor in plan.factors}
+    chosen: dict[str, tuple[str, list[Path]]] = {}
+    for cell in sorted(plan.cells, key=lambda cell: (cell.model_seed, cell.split_seed)):
+        if cell.arm in chosen or cell.levels != last or cell.cell_id not in records:
+            continue
+        if grids := _grids(folder, records[cell.cell_id]):
+            small = sum(grid.stat().st_size for grid in grids) <= MAX_PROGRESSION_BYTES
+            chosen[cell.arm] = (cell.cell_id, grids if small else grids[-1:])
+    return chosen
+
+
+def write_evidence(store: RecordStore, folder: Path) -> None:
+    """Write the evidence of a run folder into the existing, empty `folder`.
+
+    Raises:
+        ConfigError: there is no plan, or the records were made under another protocol version than the plan.
+    """
+    plan = store.plan()
+    if plan is None:
+        raise ConfigError(f"{store.folder}: no plan.json there; run the study first")
+    found = store.records()
+    for record in found:
+        if record.protocol_version != plan.protocol_version:
+            raise ConfigError(
+                f"{store.folder}/records/{record.cell.cell_id}.json: protocol {record.protocol_version}, "
+                f"but the plan has {plan.protocol_version}; results of different protocols are not mixed: "
+                "run the study into another folder"
+            )
+    planned = {cell.cell_id for cell in plan.cells}
+    records = {record.cell.cell_id: record for record in found if record.cell.cell_id in planned}
+
+    (folder / "samples").mkdir()
+    samples: dict[str, tuple[str, ...]] = {}
+    for arm, (cell_id, grids) in _samples(plan, records, store.folder).items():
+        # The order number keeps the names unique and sorted whatever the files are called.
+        names = tuple(f"{cell_id}_{k:03d}_{grid.stem}.png" for k, grid in enumerate(grids))
+        for name, grid in zip(names, grids, strict=True):
+            (folder / "samples" / name).write_bytes(grid.read_bytes())
+        samples[arm] = names
+
+    shared = plan.model_dump(exclude={"cells", "schema_version"})
+    study = StudyEvidence(
+        **(shared | {"arms": plan.arms, "factors": plan.factors}),
+        cells=tuple(EvidenceCell(**cell.model_dump(exclude={"config"})) for cell in plan.cells),
+        arm_configs=_arm_configs(plan),
+        samples=samples,
+        damaged=tuple(store.damaged()),
+    )
+    runs = [_run_row(cell, records.get(cell.cell_id)) for cell in study.cells]
+    curves = [
+        row for cell in study.cells if cell.cell_id in records for row in _curve_rows(cell, records[cell.cell_id])
+    ]
+    (folder / "study.json").write_bytes((study.model_dump_json(indent=1) + "\n").encode())
+    (folder / "runs.csv").write_bytes((csv_text(run_columns(study), runs)).encode())
+    (folder / "curves.csv").write_bytes((csv_text(curve_columns(study), curves)).encode())
+
+
+def _read_csv(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
+    # Everything is read as text first: a hexadecimal id such as 12e4 must not become a number.
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := [column for column in kinds if column not in frame.columns]:
+        raise ConfigError(f"{path}: no column {missing[0]!r}; write the report again from the run folder")
+    for column, kind in kinds.items():
+        try:
+            if kind == "str":
+                frame[column] = frame[column].map(unguard).astype(object)
+            else:
+                frame[column] = pd.Series(
+                    [float(text) if text else float("nan") for text in frame[column]], dtype=float
+                )
+        except ValueError as error:
+            raise ConfigError(
+                f"{path}, column {column!r}: {error}; write the report again from the run folder"
+            ) from None
+    return frame
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """Read an evidence folder back, factor levels in the types that the study declared.
+
+    Raises:
+        ConfigError: a file is absent or not evidence of this version.
+    """
+    try:
+        study = StudyEvidence.model_validate_json((folder / "study.json").read_bytes())
+        runs = _read_csv(folder / "runs.csv", {"arm": "str", **RUN_COLUMNS})
+        curves = _read_csv(folder / "curves.csv", {"arm": "str", **CURVE_COLUMNS})
+    except (
+        OSError,
+        ValidationError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ConfigError(f"{folder}: not the evidence folder of a report ({reason})") from None
+    levels = {cell.cell_id: cell.levels for cell in study.cells}
+    for frame, name in ((runs, "runs.csv"), (curves, "curves.csv")):
+        if unknown := set(frame["cell_id"]) - set(levels):
+            raise ConfigError(f"{folder / name}: cell {min(unknown)} is not planned in study.json")
+        for factor in study.factors:
+            frame[factor.key] = pd.Series([levels[i].get(factor.key) for i in frame["cell_id"]], dtype=object)
+    return Evidence(folder, study, runs, curves)

@@ -1,0 +1,322 @@
+"""What a report says, in order: sections of text, tables and figures built from the analysis."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure as Drawing
+
+from ssgan_bench.reporting import figures, tables
+from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, Analysis, answer, effect_of_losses
+from ssgan_bench.reporting.document import (
+    Block,
+    Bullets,
+    Document,
+    Figure,
+    Figures,
+    Folded,
+    Links,
+    Sample,
+    Samples,
+    Section,
+    Text,
+)
+from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.frames import (
+    ALPHA,
+    Condition,
+    condition_of,
+    conditions,
+    curve_means,
+    panels,
+    single_seed,
+    smallest_p,
+    values,
+)
+from ssgan_bench.reporting.stats import pairs_needed
+from ssgan_bench.reporting.wording import (
+    condition_text,
+    counted,
+    level_text,
+    listed,
+    number,
+    p_text,
+    range_text,
+)
+
+
+@dataclass
+class Parts:
+    """Files that the sections refer to, by path relative to the report."""
+
+    csv: dict[str, str] = field(default_factory=dict)
+    drawings: dict[str, Drawing] = field(default_factory=dict)
+    """By figure name."""
+
+
+def build(analysis: Analysis) -> tuple[Document, Parts]:
+    """Build the report's document and the files it links to."""
+    study, parts = analysis.evidence.study, Parts()
+    makers: Sequence[Callable[[Analysis, Parts], Section]] = (
+        _certainty,
+        _main,
+        _differences,
+        _curves,
+        _samples,
+        _timing,
+        _problems,
+        _protocol,
+        _configuration,
+        _files,
+    )
+    document = Document(
+        title=study.study,
+        subtitle=f"Preset {study.preset}, protocol {study.protocol_version}",
+        question=study.question,
+        expectation=study.expectation,
+        answer=answer(analysis),
+        sections=tuple(make(analysis, parts) for make in makers),
+    )
+    return document, parts
+
+
+def _certainty(analysis: Analysis, parts: Parts) -> Section:
+    study, rows = analysis.evidence.study, analysis.comparisons
+    statuses = analysis.statuses
+    total, done = sum(statuses.values()), statuses.get("complete", 0)
+    seeds = len({(cell.split_seed, cell.model_seed) for cell in study.cells})
+    items = [f"{done} of {counted(total, 'planned run')} complete; {counted(seeds, 'seed')} per arm and condition."]
+    if single_seed(study):
+        items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
+    elif rows:
+        floor, floor_holm = smallest_p(rows)
+        items.append(
+            "Every arm sees the same seeds, so arms are compared seed by seed: "
+            f"n = {range_text([row.difference.n for row in rows])} pairs per comparison."
+        )
+        items.append(
+            f"The exact sign-flip test of that many pairs cannot give a p below {p_text(floor)}; after "
+            f"Holm's correction over all {counted(len(rows), 'comparison')}, not below {p_text(floor_holm)}."
+        )
+        if not floor_holm <= ALPHA:
+            items.append(
+                f"That is above {ALPHA:g}: this study can indicate a difference and cannot show one. "
+                f"{pairs_needed(len(rows))} seeds would be the fewest that could."
+            )
+        elif max(row.difference.n for row in rows) < SEEDS_FOR_A_CLAIM:
+            items.append(f"The protocol asks for at least {SEEDS_FOR_A_CLAIM} seeds for a claim; these are fewer.")
+        items.append(
+            "Intervals are 95 % t intervals over seeds: they cover the choice of labeled images, "
+            "initialization and data order, not other data sets, networks or settings. "
+            "They are not corrected for their number."
+        )
+    if done < total:
+        items.append(f"Runs without a result are listed under “Failed, diverged and missing runs” ({total - done}).")
+    return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))
+
+
+def _panel_name(prefix: str, i: int, count: int) -> str:
+    return prefix if count == 1 else f"{prefix}_{i + 1}"
+
+
+def _main(analysis: Analysis, parts: Parts) -> Section:
+    study, unit = analysis.evidence.study, analysis.unit
+    parts.csv["tables/main.csv"] = tables.main_csv(analysis)
+    found = values(analysis.evidence)
+    reached = [value for runs in found.values() for value in runs.values()]
+    reached += [bound for m in analysis.means for bound in (m.estimate.low, m.estimate.high) if not math.isnan(bound)]
+    table = tables.main_table(analysis)
+    if not reached:
+        return Section("results", "Results", (Text("No run has a result yet."), table))
+    limits = (min(reached), max(reached))
+    dots = not study.factors or len(study.factors[0].levels) == 1
+    places: list[Condition] = conditions(study) if dots else panels(study)
+    shown = []
+    for i, place in enumerate(places):
+        name = _panel_name("main", i, len(places))
+        if dots:
+            parts.drawings[name] = figures.draw_dots(analysis, found, place)
+            where = condition_text(place, study.factors)
+        else:
+            parts.drawings[name] = figures.draw_main(analysis, found, place, limits)
+            where = condition_text(place, study.factors[1:])
+        over = "by arm" if dots else f"against {study.factors[0].label}, by arm"
+        shown.append(Figure(name, f"{unit.name} {over}{f'; {where}' if where else ''}"))
+    n = range_text([m.estimate.n for m in analysis.means])
+    interval = "no intervals: one seed" if single_seed(study) else f"lines: 95 % t interval, n = {n} seeds"
+    single = "" if single_seed(study) else "; faint: single runs"
+    large = "Marker: mean" if not single_seed(study) else "Marker: the one value"
+    caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better."
+    return Section("results", "Results", (Figures(tuple(shown), caption, "tables/main.csv"), table))
+
+
+def _differences(analysis: Analysis, parts: Parts) -> Section:
+    study, title = analysis.evidence.study, "Differences from the baseline"
+    if not analysis.comparisons:
+        return Section("differences", title, (Text("The study has one arm, so there is nothing to compare."),))
+    baseline = analysis.label(study.baseline)
+    if single_seed(study):
+        text = f"One seed: differences from {baseline} would say nothing about chance and are not listed."
+        return Section("differences", title, (Text(text),))
+    parts.csv["tables/differences.csv"] = tables.differences_csv(analysis)
+    table = tables.differences_table(analysis)
+    if not any(row.difference.n for row in analysis.comparisons):
+        return Section("differences", title, (Text("No pair of runs is complete yet."), table))
+    parts.drawings["differences"] = figures.draw_forest(analysis)
+    n = range_text([row.difference.n for row in analysis.comparisons])
+    caption = (
+        f"Each arm minus {baseline}, paired by seed; line: 95 % t interval, n = {n} pairs, not corrected; "
+        f"filled: shown at {100 * ALPHA:g} % after Holm over {len(analysis.comparisons)} comparisons, "
+        "hollow: not shown."
+    )
+    panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
+    return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table))
+
+
+AXIS_LABELS = {"error_rate": "validation error (%)", "nll": "validation NLL (nats)", "ece": "validation ECE"}
+
+
+def _curves(analysis: Analysis, parts: Parts) -> Section:
+    study, title = analysis.evidence.study, "Training curves"
+    frame = curve_means(analysis.evidence)
+    if frame.empty:
+        return Section("curves", title, (Text("No complete run has curves."),))
+    keys = [factor.key for factor in study.factors]
+    columns = ["arm", *keys, "kind", "name", "step", "epoch", "mean", "low", "high", "n"]
+    rows = ({**row, **dict(zip(keys, row["condition"], strict=True))} for row in frame.to_dict("records"))
+    parts.csv["tables/curves.csv"] = csv_text(columns, rows)
+    limits = {
+        str(name): (float(own[["mean", "low"]].min().min()), float(own[["mean", "high"]].max().max()))
+        for name, own in frame.groupby("name")
+    }
+    validation = [name for name in ("error_rate",) if name in set(frame.loc[frame["kind"] == "validation", "name"])]
+    losses = list(dict.fromkeys(frame.loc[frame["kind"] == "loss", "name"]))
+    groups = (
+        ("validation", 4, [("validation", name, AXIS_LABELS[name]) for name in validation]),
+        ("losses", 2, [("loss", name, name.replace("_", " ")) for name in losses]),
+    )
+    spread = "" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds."
+    blocks: list[Block] = []
+    for prefix, most, names in groups:
+        chosen = figures.shown_conditions(conditions(study), most)
+        shown = []
+        for i, condition in enumerate(chosen if names else []):
+            own = frame[[c == condition for c in frame["condition"]]]
+            name = _panel_name(prefix, i, len(chosen))
+            where = condition_text(condition, study.factors)
+            parts.drawings[name] = figures.draw_curves(analysis, own, names, limits, where)
+            what = listed([label for _, _, label in names])
+            shown.append(Figure(name, f"{what} during training{f'; {where}' if where else ''}"))
+        left_out = len(conditions(study)) - len(chosen)
+        note = f" {counted(left_out, 'further condition')} only in the CSV." if left_out else ""
+        what = "Validation error during training." if prefix == "validation" else "Weighted loss terms."
+        if shown:
+            blocks.append(Figures(tuple(shown), f"{what}{spread}{note}", "tables/curves.csv"))
+    return Section("curves", title, tuple(blocks))
+
+
+def _samples(analysis: Analysis, parts: Parts) -> Section:
+    study, title = analysis.evidence.study, "Generated samples"
+    cells = {cell.cell_id: cell for cell in study.cells}
+    blocks: list[Block] = []
+    for arm in study.arms:
+        names = [n for n in study.samples.get(arm.name, ()) if (analysis.evidence.folder / "samples" / n).is_file()]
+        if not names:
+            continue
+        cell = cells[names[0].split("_")[0]]
+        where = condition_text(condition_of(cell.levels, study.factors), study.factors)
+        grids = tuple(Sample(f"evidence/samples/{n}", _step_text(n)) for n in names)
+        blocks.append(Samples(f"{arm.label} ({where + ', ' if where else ''}model seed {cell.model_seed})", grids))
+    if not blocks:
+        return Section("samples", title, (Text("No arm of this study has stored samples."),))
+    rule = "Chosen by rule, not by looks: lowest model seed, largest level; the last evaluation is large."
+    return Section("samples", title, (Text(rule), *blocks))
+
+
+def _step_text(name: str) -> str:
+    stem = name.removesuffix(".png").split("_", 2)[2]
+    digits = "".join(c for c in stem if c.isdigit())
+    return f"step {int(digits):,}" if digits else stem
+
+
+def _timing(analysis: Analysis, parts: Parts) -> Section:
+    table, parts.csv["tables/timing.csv"] = tables.timing(analysis)
+    blocks: tuple[Block, ...] = (table,) if table.rows else (Text("No complete run has a timing."),)
+    return Section("time", "Time per run", blocks)
+
+
+def _problems(analysis: Analysis, parts: Parts) -> Section:
+    table, parts.csv["tables/problems.csv"] = tables.problems(analysis)
+    title = "Failed, diverged and missing runs"
+    if not table.rows:
+        return Section("problems", title, (Text("None: every planned run has a result."),))
+    summary = listed([f"{n} {s}" for s, n in analysis.statuses.items() if s != "complete"])
+    blocks: list[Block] = [Text(f"{summary} of {len(analysis.evidence.study.cells)} planned runs."), table]
+    if analysis.pessimistic and not single_seed(analysis.evidence.study):
+        unit = analysis.unit
+        worst = f"{number(unit.scale * analysis.worst_case, unit.decimals)}{unit.suffix}"
+        effect = effect_of_losses(analysis)
+        blocks.append(Text(f"Counting each failed or diverged run as {worst} instead of dropping it {effect}."))
+        readings = tables.readings_table(analysis)
+        if readings.rows:
+            blocks.append(readings)
+    return Section("problems", title, tuple(blocks))
+
+
+def _protocol(analysis: Analysis, parts: Parts) -> Section:
+    study, runs = analysis.evidence.study, analysis.evidence.runs
+    known = runs[runs["labeled_digest"] != ""]
+    items = [f"Protocol version {study.protocol_version}; record schema version {study.schema_version}."]
+    sets: dict[tuple[Condition, int], set[str]] = {}
+    cells = {cell.cell_id: cell for cell in study.cells}
+    for cell_id, digest in zip(known["cell_id"], known["labeled_digest"], strict=True):
+        cell = cells[cell_id]
+        sets.setdefault((condition_of(cell.levels, study.factors), cell.split_seed), set()).add(digest)
+    if sets and len(study.arms) > 1:
+        split = sum(len(digests) > 1 for digests in sets.values())
+        items.append(
+            f"The arms do NOT share their labeled images in {split} of {len(sets)} conditions and seeds."
+            if split
+            else "All arms had the same labeled images (equal SHA-256 for every condition and split seed)."
+        )
+    machines = {
+        (device, name, platform)
+        for device, name, platform in zip(known["device"], known["device_name"], known["platform"], strict=True)
+    }
+    items.append(f"The runs come from {counted(len(machines), 'distinct machine type')} (device and platform).")
+    commits = sorted({commit or "unknown" for commit in known["commit"]})
+    if len(commits) > 1:
+        items.append(f"The runs come from {len(commits)} commits: {listed(commits)}.")
+    if any(commit.endswith("+dirty") for commit in commits):
+        items.append("Some runs were made from a checkout with uncommitted changes (+dirty).")
+    starts = sorted(start for start in runs["started_at"] if start)
+    if starts:
+        items.append(f"First run started {starts[0]}, last run {starts[-1]}.")
+    split_table, parts.csv["tables/splits.csv"] = tables.splits(analysis)
+    environment, parts.csv["tables/environment.csv"] = tables.environment(analysis)
+    return Section("protocol", "Protocol and environment", (Bullets(tuple(items)), split_table, environment))
+
+
+def _configuration(analysis: Analysis, parts: Parts) -> Section:
+    differing, shared, parts.csv["tables/config.csv"] = tables.configuration(analysis)
+    factors = [
+        f"{factor.label} ({factor.key}): {listed([level_text(level) for level in factor.levels])}"
+        for factor in analysis.evidence.study.factors
+    ]
+    blocks: list[Block] = [Bullets(tuple(factors))] if factors else []
+    blocks.append(differing if differing.rows else Text("The arms do not differ in any key."))
+    if shared.rows:
+        blocks.append(Folded(f"{counted(len(shared.rows), 'key')} shared by all arms", shared))
+    return Section("configuration", "Configuration", tuple(blocks))
+
+
+def _files(analysis: Analysis, parts: Parts) -> Section:
+    links = (
+        ("evidence/runs.csv", "one row per planned run"),
+        ("evidence/curves.csv", "every point of every curve"),
+        ("evidence/study.json", "the plan"),
+        *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
+        ("report.md", "this report as Markdown"),
+    )
+    text = "This page is made from the evidence folder alone and can be made again from it."
+    return Section("files", "Evidence", (Text(text), Links(links)))

@@ -1,0 +1,108 @@
+"""Numbers and conditions in words: the only place where a rate becomes a percentage."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssgan_bench.records.schema import FactorInfo
+from ssgan_bench.reporting.evidence import Evidence
+from ssgan_bench.reporting.frames import Condition, Level
+from ssgan_bench.reporting.stats import Estimate
+
+NONE = "–"
+"""Shown where a quantity does not exist."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How the study's metric is written."""
+
+    name: str
+    """In running text, e.g. "test error"."""
+    axis: str
+    """With the unit, for an axis or a table head."""
+    scale: float
+    """What a stored value is multiplied by."""
+    suffix: str
+    """After a value in running text."""
+    difference: str
+    """Unit of a difference in running text, with a leading space; empty without one."""
+    decimals: int
+
+
+def unit_of(evidence: Evidence) -> Unit:
+    """Choose the notation of the study's metric; one more decimal where the test sets are large."""
+    metric = evidence.study.metric
+    if metric == "error_rate":
+        sizes = evidence.runs["num_test"].dropna()
+        decimals = 2 if len(sizes) and float(sizes.min()) >= 2000 else 1
+        return Unit("test error", "test error (%)", 100.0, " %", " percentage points", decimals)
+    name = {"nll": "test negative log-likelihood", "ece": "test calibration error"}.get(metric, metric)
+    axis = f"{name} (nats)" if metric == "nll" else name
+    return Unit(name, axis, 1.0, " nats" if metric == "nll" else "", " nats" if metric == "nll" else "", 3)
+
+
+def number(value: float, decimals: int, *, sign: bool = False) -> str:
+    """Write a number with fixed decimals and a true minus sign; a dash for NaN."""
+    if not math.isfinite(value):
+        return NONE
+    text = f"{value:.{decimals}f}"
+    zero = float(text) == 0
+    text = text.lstrip("-")
+    return text if zero else f"−{text}" if value < 0 else f"+{text}" if sign else text
+
+
+def p_text(p: float) -> str:
+    """Write a p value with two significant digits."""
+    if not math.isfinite(p):
+        return NONE
+    return "1" if p >= 0.995 else f"{p:.2f}" if p >= 0.095 else f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
+
+
+def estimate_text(estimate: Estimate, unit: Unit, *, sign: bool = False) -> str:
+    """Write a mean with its interval, e.g. "12.3 [11.8, 12.8]"; the mean alone where there is no interval."""
+    mean, low, high = (
+        number(unit.scale * x, unit.decimals, sign=sign) for x in (estimate.mean, estimate.low, estimate.high)
+    )
+    return mean if low == NONE else f"{mean} [{low}, {high}]"
+
+
+def level_text(level: Level) -> str:
+    """Write a level: thousands separated, floats short, booleans as true and false."""
+    if isinstance(level, bool):
+        return str(level).lower()
+    if isinstance(level, int):
+        return f"{level:,}"
+    return f"{level:g}" if isinstance(level, float) else level
+
+
+def condition_text(condition: Condition, factors: Sequence[FactorInfo]) -> str:
+    """Write a condition with the factors' labels, e.g. "Labeled images = 20, Width = 64"."""
+    pairs = zip(factors, condition, strict=True)
+    return ", ".join(f"{factor.label} = {level_text(level)}" for factor, level in pairs)
+
+
+def conditions_text(found: Sequence[Condition], factors: Sequence[FactorInfo]) -> str:
+    """Write several conditions briefly, e.g. "Labeled images = 20, 50 and 100"."""
+    if len(factors) == 1:
+        return f"{factors[0].label} = {listed([level_text(condition[0]) for condition in found])}"
+    return listed([f"({condition_text(condition, factors)})" for condition in found])
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join items as prose: "a, b and c"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a count with its noun in the right number, e.g. "1 run", "2 runs"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def range_text(numbers: Sequence[float], decimals: int = 0) -> str:
+    """Write the span of some numbers, or the one value they share; a dash where there is none."""
+    finite = [n for n in numbers if math.isfinite(n)]
+    if not finite:
+        return NONE
+    low, high = (f"{f(finite):,.{decimals}f}" for f in (min, max))
+    return low if low == high else f"{low}–{high}"

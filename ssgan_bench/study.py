@@ -1,0 +1,272 @@
+"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one."""
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssgan_bench.config import ConfigError
+
+if TYPE_CHECKING:
+    from ssgan_bench.records.schema import StudyPlan
+    from ssgan_bench.records.store import RecordStore
+    from ssgan_bench.trials.study_file import StudyFile
+
+EPILOG = """\
+examples:
+  python -m ssgan_bench.study                                  list the studies and their questions
+  python -m ssgan_bench.study labeled_rate                     quick preset: digits, no download, minutes on a CPU
+  python -m ssgan_bench.study labeled_rate --plan              what it would run and cost
+  python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
+  python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
+  python -m ssgan_bench.study path/to/my_question.toml         a study of your own
+
+Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
+exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the argument parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssgan_bench.study",
+        description="Run a study: train every cell (arm x level x seed), record each run, write a report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", nargs="?", metavar="NAME", help="a study in studies/, or a path to a .toml file")
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--preset", default="quick", metavar="P", help="quick (default), standard or full")
+    what.add_argument("--dataset", metavar="D", help="digits, mnist, fashion_mnist, kmnist, svhn, cifar10, folder:PATH")
+    what.add_argument("--seeds", type=int, metavar="N", help="number of seeds instead of the preset's")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a configuration value (TOML), or the levels of a factor; repeatable",
+    )
+    how = parser.add_argument_group("how and where")
+    how.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core, one on a GPU)")
+    how.add_argument("--device", default="auto", metavar="DEV", help="auto (default), cpu, cuda or cuda:0")
+    how.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else user cache)")
+    how.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where runs/ and reports/ go (default: here)"
+    )
+    how.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Optuna database (default: a SQLite file in runs/); postgresql+psycopg://... for several machines "
+        "that share --out",
+    )
+    how.add_argument("--plan", action="store_true", help="print cells, estimated time, memory and disk, then stop")
+    how.add_argument("--fresh", action="store_true", help="set earlier runs of this study and preset aside, start anew")
+    how.add_argument("--no-report", action="store_true", help="do not write the report at the end")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        if options.study is None:
+            return list_studies()
+        return run_study(options)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; nothing finished is lost, the same command continues", file=sys.stderr)
+        return 1
+
+
+def study_paths() -> dict[str, Path]:
+    """Find the study files by name: `studies/` here, else beside the package."""
+    here, beside = Path("studies"), Path(__file__).parents[1] / "studies"
+    return {path.stem: path for folder in (beside, here) for path in sorted(folder.glob("*.toml"))}
+
+
+def find_study(name: str) -> Path:
+    """Find a study by name or path.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name.endswith(".toml"):
+        return Path(name)
+    known = study_paths()
+    if name not in known:
+        raise ConfigError(f"{name}: no such study; known: {', '.join(sorted(known))}; or give a path to a .toml file")
+    return known[name]
+
+
+def list_studies() -> int:
+    """Print each study with its question."""
+    from ssgan_bench.trials.study_file import read_study
+
+    print("Studies (run one with: python -m ssgan_bench.study NAME [--preset quick|standard|full])\n")
+    for name, path in study_paths().items():
+        study = read_study(path)
+        print(f"  {name}\n    {study.question}\n    presets: {', '.join(study.presets)}\n")
+    return 0
+
+
+def run_study(options: argparse.Namespace) -> int:
+    """Plan, check, run and report one study."""
+    from ssgan_bench.trials.study_file import read_study
+
+    path = find_study(options.study)
+    study = read_study(path)
+    if options.seeds is not None and not 1 <= options.seeds <= 1000:
+        raise ConfigError(f"--seeds {options.seeds}: give a number from 1 to 1000")
+    if options.workers is not None and not 1 <= options.workers <= 256:
+        raise ConfigError(f"--workers {options.workers}: give a number from 1 to 256")
+    plan = _plan(options, study, path)
+    device = _device(options.device)
+    threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_workers = options.workers or (1 if device.startswith("cuda") else max(1, cores // threads))
+    num_workers = min(num_workers, len(plan.cells))
+    _print_plan(plan, study, device, num_workers)
+    folder = options.out / "runs" / plan.study / plan.preset
+    if options.plan:
+        return _print_estimate(plan, device, num_workers, folder)
+    return _run(options, plan, folder, device, num_workers)
+
+
+def _plan(options: argparse.Namespace, study: "StudyFile", path: Path) -> "StudyPlan":
+    from ssgan_bench.trials.plan import make_plan, parse_overrides
+
+    overrides = parse_overrides(options.set)
+    if options.dataset is not None:
+        overrides["data.dataset"] = options.dataset
+    return make_plan(study, str(path), options.preset, overrides, options.seeds)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    available = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda:0" if available else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ConfigError(f"--device {name}: unknown; use auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= available:
+        raise ConfigError(f"--device {name}: this machine has {available} CUDA devices; use --device cpu or auto")
+    return f"cuda:{number or 0}"
+
+
+def _print_plan(plan: "StudyPlan", study: "StudyFile", device: str, num_workers: int) -> None:
+    factors = " x ".join(f"{len(f.levels)} levels of {f.key} {list(f.levels)}" for f in plan.factors)
+    config = plan.cells[0].config
+    print(f"{plan.study}, preset {plan.preset}: {plan.question}")
+    print(f"  {study.presets[plan.preset].description}")  # type: ignore[index]
+    print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
+    print(f"  {len(plan.arms)} arms x {factors} x {len(plan.seeds)} seeds = {len(plan.cells)} cells")
+    print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")
+    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}", flush=True)
+
+
+def _print_estimate(plan: "StudyPlan", device: str, num_workers: int, folder: Path) -> int:
+    import torch
+
+    from ssgan_bench.trials.estimate import estimate, free_disk_mib
+    from ssgan_bench.trials.progress import describe_seconds
+
+    print("  timing a few steps of each arm ...", flush=True)
+    cost = estimate(plan, torch.device(device), num_workers)
+    for arm, arm_cost in cost.arms.items():
+        print(
+            f"    {arm}: {arm_cost.steps} steps of {arm_cost.step_ms:.1f} ms, "
+            f"{describe_seconds(arm_cost.run_seconds)} per run"
+        )
+    print("  cells (arm, levels, seed, id):")
+    for cell in plan.cells:
+        levels = ", ".join(f"{key} = {value}" for key, value in cell.levels.items())
+        print(f"    {cell.arm}, {levels}, seed {cell.model_seed}, {cell.cell_id}")
+    print(f"  estimated time: {describe_seconds(cost.total_seconds)} for all cells with {num_workers} workers")
+    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
+    print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")
+    return 0
+
+
+def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: str, num_workers: int) -> int:
+    from ssgan_bench.data.datasets import data_root, prepare
+    from ssgan_bench.records.provenance import git_commit
+    from ssgan_bench.records.store import RecordStore
+    from ssgan_bench.trials.checks import check_cells
+    from ssgan_bench.trials.coordinator import FatalError, run_plan
+    from ssgan_bench.trials.progress import ProgressDisplay, describe_counts
+    from ssgan_bench.trials.worker import WorkerSpec
+
+    root = data_root(options.data_dir)
+    for dataset in dict.fromkeys(cell.config["data"]["dataset"] for cell in plan.cells):
+        prepare(dataset, root)
+    check_cells(plan, root)
+    if options.fresh:
+        _set_aside(folder)
+    store = RecordStore(folder)
+    _refuse_changed_plan(store, plan)
+    store.write_plan(plan)
+    url = options.storage or f"sqlite:///{(folder / 'optuna.db').resolve()}"
+    spec = WorkerSpec(url, plan, folder, root, device, git_commit())
+    try:
+        with ProgressDisplay(len(plan.cells)) as display:
+            progress = run_plan(spec, num_workers, display)
+    except KeyboardInterrupt:
+        kept = sum(store.record(cell.cell_id) is not None for cell in plan.cells)
+        print(f"\ninterrupted: {kept} of {len(plan.cells)} runs are kept in {folder}; the same command continues")
+        return 130
+    except FatalError as error:
+        print(f"error: {error}; finished runs are kept in {folder}, the same command continues", file=sys.stderr)
+        return 1
+    print(describe_counts(progress))
+    if not options.no_report:
+        print("writing the report ...", flush=True)
+        from ssgan_bench.reporting import write_report
+
+        result = write_report(store, options.out / "reports" / plan.study / plan.preset)
+        print(f"\n{result.answer}\n\n{result.main_table}\n\nreport: {result.index}")
+    if progress.failed:
+        print(
+            f"error: {len(progress.failed)} cells failed (tracebacks in {folder / 'failures'}); "
+            "the same command tries them again",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
+    from ssgan_bench.trials.plan import changes_between
+
+    stored = store.plan()
+    changes = [] if stored is None else changes_between(stored, plan)
+    if changes:
+        raise ConfigError(
+            f"{store.folder}: its runs belong to another version of this study ({'; '.join(changes[:6])}"
+            f"{'; ...' * (len(changes) > 6)}); use --out DIR to keep both, or --fresh to set the old runs aside"
+        )
+
+
+def _set_aside(folder: Path) -> None:
+    from ssgan_bench.trials.queue import Worker
+
+    if not folder.exists():
+        return
+    if Worker.any_alive(folder):
+        raise ConfigError(f"--fresh: {folder} is in use by another process; stop it first, or use --out DIR")
+    target = folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    folder.rename(target)
+    print(f"  earlier runs are kept in {target}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Exponential moving average of a network's weights, without the bias of a zero start (Tarvainen & Valpola 2017)."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Holds the averaged copy; early on it is the plain mean of the weights seen so far.
+
+    decay_t = min(1 - 1/t, decay) for the t-th update. Buffers (batch-norm statistics) are copied, not averaged.
+    """
+
+    def __init__(self, network: nn.Module, decay: float):
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self._decay = decay
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the average towards the current weights of `network`."""
+        self._updates += 1
+        weight = max(1.0 / self._updates, 1.0 - self._decay)
+        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), weight)
+        for averaged, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            averaged.copy_(current)

@@ -1,0 +1,187 @@
+"""Train one configuration: one step is one discriminator update and, for a GAN, one generator update.
+
+Knows nothing of metrics, studies or files: `train` yields a `Snapshot` at every evaluation and goes on when asked for
+the next. Evaluating a snapshot cannot change what follows: random streams are re-derived at every step, and the
+networks are in evaluation mode while the caller holds the snapshot.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssgan_bench.config import OptimizerConfig, RunConfig
+from ssgan_bench.data.batches import Batches
+from ssgan_bench.methods.base import Losses, Method, build_method, initialize
+from ssgan_bench.seeding import generator, seed_layers
+from ssgan_bench.training.averaging import WeightAverage
+from ssgan_bench.training.clock import Clock
+
+
+class DivergedError(ArithmeticError):
+    """A loss is NaN or infinite; the run cannot be saved."""
+
+    def __init__(self, step: int, losses: dict[str, float]):
+        super().__init__(f"non-finite loss at step {step}: {losses}")
+        self.step = step
+        """The first step (from 1) with a non-finite loss."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of training at one evaluation; valid until the next one is asked for."""
+
+    step: int
+    """Steps done."""
+    epoch: float
+    losses: dict[str, float]
+    """Mean of each weighted loss term over the steps since the last snapshot."""
+    seconds: dict[str, float]
+    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others)."""
+    is_final: bool
+    classify: Callable[[Tensor], Tensor]
+    """(B, C, H, W) float in [-1, 1] -> class logits (B, K)."""
+    sample: Callable[[int], Tensor] | None
+    """n -> (n, C, H, W) float in [-1, 1], the same z at every snapshot; None without a generator."""
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig, weight_decay: float) -> torch.optim.Optimizer:
+    """Make Adam with decoupled weight decay; with weight_decay 0 it is Adam (Kingma & Ba 2015)."""
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        weight_decay=weight_decay,
+        fused=True,
+    )
+
+
+def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> float:
+    """Learning rate of step `step` (from 0): constant, then linear to zero over the last `decay_fraction`."""
+    decay_steps = config.decay_fraction * total_steps
+    remaining = total_steps - step
+    return config.learning_rate * (min(1.0, remaining / decay_steps) if decay_steps else 1.0)
+
+
+def _update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses) -> Losses:
+    """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
+    optimizer.zero_grad()
+    total = torch.stack(list(losses.values())).sum()
+    # Naming the inputs keeps autograd from computing gradients of the other network's weights.
+    torch.autograd.backward(total, inputs=list(network.parameters()))
+    optimizer.step()
+    return {name: term.detach() for name, term in losses.items()}
+
+
+class Trainer:
+    """The networks, their optimisers and the step that updates them."""
+
+    def __init__(self, config: RunConfig, batches: Batches, num_classes: int):
+        self.config, self.batches = config, batches
+        self.device = batches.images.device
+        self.total_steps = config.train.epochs * batches.steps_per_epoch
+        self.method: Method = build_method(config, batches.channels, num_classes)
+        initialize(self.method, config.model_seed, batches.images_for_initialization().cpu())
+        weight_decays = {self.method.discriminator: config.optimizer.weight_decay}
+        if self.method.generator is not None:
+            weight_decays[self.method.generator] = 0.0
+        self.optimizers = [
+            make_optimizer(network.to(self.device), config.optimizer, decay) for network, decay in weight_decays.items()
+        ]
+        decay = config.train.weight_average
+        self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
+
+    def latent(self, name: str, count: int, step: int) -> Tensor:
+        """Draw z (count, Z) of the named stream on the device."""
+        assert self.method.generator is not None
+        stream = generator(self.config.model_seed, name, step, self.device)
+        return self.method.generator.sample_latent(count, stream)
+
+    def step(self, step: int) -> Losses:
+        """Do step `step` (from 0) and return its weighted loss terms by name."""
+        method, config = self.method, self.config
+        rate = learning_rate_at(step, self.total_steps, config.optimizer)
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+        real = self.batches(step)
+        seed_layers(config.model_seed, "layers", step)
+        z = None if method.generator is None else self.latent("z", config.train.batch_size, step)
+        losses = method.discriminator_losses(real, z)
+        terms = _update(self.optimizers[0], method.discriminator, losses)
+        if method.generator is not None and z is not None:
+            losses = method.generator_losses(real, z)
+            terms |= _update(self.optimizers[1], method.generator, losses)
+        if self.average is not None:
+            self.average.update(method.discriminator)
+        return terms
+
+    def set_training(self, training: bool) -> None:
+        """Switch dropout, noise and batch statistics on or off."""
+        networks = [self.method.discriminator, self.method.generator]
+        networks += [self.average.network] if self.average else []
+        for network in networks:
+            if network is not None:
+                network.train(training)
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """Class logits (B, K) of images (B, C, H, W) by the evaluated (averaged, if configured) discriminator."""
+        network = self.average.network if self.average else self.method.discriminator
+        return self.method.class_logits(network(images)[1])
+
+    @torch.no_grad()
+    def sample(self, count: int) -> Tensor:
+        """Generate (count, C, H, W) images from a fixed z."""
+        assert self.method.generator is not None
+        images: Tensor = self.method.generator(self.latent("z/samples", count, 0))
+        return images
+
+
+def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
+    """Steps after which to evaluate: evenly spaced, the last one after the last step."""
+    count = min(evaluations, total_steps)
+    return [round(total_steps * (i + 1) / count) for i in range(count)]
+
+
+def train(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Snapshot]:
+    """Train one configuration and yield a snapshot at each evaluation; the last one is final.
+
+    Raises:
+        DivergedError: a loss became NaN or infinite; found at the next evaluation, reported with its own step.
+    """
+    clock = Clock(batches.images.device)
+    trainer = Trainer(config, batches, num_classes)
+    clock.lap("setup")
+    done = 0
+    for stop in evaluation_steps(trainer.total_steps, config.train.evaluations):
+        trainer.set_training(True)
+        history: list[Tensor] = []
+        for step in range(done, stop):
+            terms = trainer.step(step)
+            history.append(torch.stack(list(terms.values())))
+            if step == 0:
+                clock.lap("warmup")
+        losses = torch.stack(history).cpu()  # (steps, terms): the only wait for the device
+        clock.lap("train")
+        _check_finite(losses, list(terms), done)
+        done = stop
+        trainer.set_training(False)
+        yield Snapshot(
+            step=done,
+            epoch=done / batches.steps_per_epoch,
+            losses=dict(zip(terms, losses.mean(dim=0).tolist(), strict=True)),
+            seconds=dict(clock.seconds),
+            is_final=done == trainer.total_steps,
+            classify=trainer.classify,
+            sample=None if trainer.method.generator is None else trainer.sample,
+        )
+        clock.lap("paused")
+
+
+def _check_finite(losses: Tensor, names: list[str], first_step: int) -> None:
+    bad = (~torch.isfinite(losses)).any(dim=1).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise DivergedError(first_step + row + 1, dict(zip(names, losses[row].tolist(), strict=True)))

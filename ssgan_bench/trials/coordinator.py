@@ -1,0 +1,202 @@
+"""Run all cells of a plan: enqueue what is missing, keep workers alive, watch them, stop cleanly."""
+
+import multiprocessing
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ssgan_bench.records.schema import RunRecord
+from ssgan_bench.records.store import RecordStore
+from ssgan_bench.trials.queue import Queue
+from ssgan_bench.trials.worker import Event, WorkerSpec, work
+
+MAX_ATTEMPTS = 2
+"""Tries of one cell within one call; the next call tries failed cells again."""
+MAX_FALSE_STARTS = 3
+"""Workers that may end with an error before they took a cell."""
+FALSE_STARTS = "false starts"
+POLL_SECONDS = 2.0
+"""How often to look for cells that another process finished or left behind."""
+STOP_SECONDS = 3.0
+"""How long workers get to end before they are killed."""
+
+
+class FatalError(RuntimeError):
+    """Something that concerns every cell, such as a full disk; finished runs are kept."""
+
+
+@dataclass
+class Progress:
+    """Counts of a study under way."""
+
+    total: int
+    finished: dict[str, RunRecord] = field(default_factory=dict)
+    """Records of complete and diverged cells, by cell id."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What the last try of each failed cell said, by cell id."""
+    running: int = 0
+    last: RunRecord | None = None
+
+    @property
+    def diverged(self) -> int:
+        """Cells whose losses stopped being finite."""
+        return sum(record.status == "diverged" for record in self.finished.values())
+
+
+class _Process:
+    """One worker process and the pipe its events come through (a pipe each: a killed worker can break only its own)."""
+
+    def __init__(self, context: Any, spec: WorkerSpec):
+        self.events: Connection
+        self.events, other_end = context.Pipe(duplex=False)
+        self.process = context.Process(target=work, args=(spec, other_end), daemon=True)
+        self.process.start()
+        other_end.close()
+        self.cell_id = ""
+        self.has_started = False
+
+    def drain(self) -> Iterator[Event]:
+        """Yield what has arrived."""
+        try:
+            while self.events.poll():
+                yield self.events.recv()
+        except (EOFError, OSError):
+            return
+
+
+def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Progress], None]) -> Progress:
+    """Run every cell of `spec.plan` that has no finished record, and return the final counts.
+
+    Args:
+        spec: what workers need.
+        num_workers: worker processes at once.
+        report_progress: called at every change and every few seconds.
+
+    Raises:
+        FatalError: something that concerns every cell.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the workers are gone when it is raised.
+    """
+    store = RecordStore(spec.folder)
+    queue = Queue(spec.url, spec.plan, spec.folder, create=True)
+    progress = Progress(total=len(spec.plan.cells))
+    attempts: Counter[str] = Counter()
+    context = multiprocessing.get_context("spawn")
+    processes: list[_Process] = []
+    with _sigterm_as_interrupt():
+        try:
+            while True:
+                _collect_records(spec, store, progress)
+                queue.reap()
+                open_cells = [
+                    cell.cell_id
+                    for cell in spec.plan.cells
+                    if cell.cell_id not in progress.finished and attempts[cell.cell_id] < MAX_ATTEMPTS
+                ]
+                queue.enqueue(open_cells)
+                progress.running = queue.running()
+                waiting = queue.waiting()
+                report_progress(progress)
+                if not waiting and not progress.running and not processes:
+                    return progress
+                for _ in range(min(num_workers - len(processes), waiting)):
+                    processes.append(_Process(context, spec))
+                deadline = time.monotonic() + POLL_SECONDS
+                while processes and time.monotonic() < deadline:
+                    wait(
+                        [p.events for p in processes] + [p.process.sentinel for p in processes],
+                        timeout=POLL_SECONDS,
+                    )
+                    ended = _handle_events(processes, store, progress, attempts)
+                    report_progress(progress)
+                    if ended:
+                        break
+                else:
+                    if not processes:
+                        time.sleep(POLL_SECONDS)  # others are at work; look again soon
+        finally:
+            _stop(processes)
+
+
+def _collect_records(spec: WorkerSpec, store: RecordStore, progress: Progress) -> None:
+    """Take over what is on disk, whoever wrote it."""
+    for cell in spec.plan.cells:
+        if cell.cell_id not in progress.finished:
+            record = store.record(cell.cell_id)
+            if record is not None and record.is_finished:
+                progress.finished[cell.cell_id] = record
+                progress.failed.pop(cell.cell_id, None)
+
+
+def _handle_events(processes: list[_Process], store: RecordStore, progress: Progress, attempts: Counter[str]) -> bool:
+    """Book what the workers said and drop those that ended; returns whether one ended or a cell failed."""
+    ended = False
+    for worker in list(processes):
+        alive = worker.process.is_alive()  # asked before draining, so that no last word is missed
+        for event in worker.drain():
+            if event.kind == "fatal":
+                raise FatalError(event.text)
+            if event.kind == "started":
+                worker.cell_id, worker.has_started = event.cell_id, True
+                attempts[event.cell_id] += 1
+                progress.running += 1
+                continue
+            worker.cell_id = ""
+            progress.running -= 1
+            record = store.record(event.cell_id)
+            if record is None:  # given up for dead while paused; its cell is run by another worker
+                continue
+            progress.last = record
+            if record.is_finished:
+                progress.finished[event.cell_id] = record
+                progress.failed.pop(event.cell_id, None)
+            else:
+                progress.failed[event.cell_id] = record.error or "failed"
+                ended = True
+        if not alive:
+            ended = True
+            processes.remove(worker)
+            code = worker.process.exitcode
+            if worker.cell_id:
+                progress.failed[worker.cell_id] = f"the worker process ended with code {code}"
+                progress.running -= 1
+            elif code != 0 and not worker.has_started:
+                attempts[FALSE_STARTS] += 1
+                if attempts[FALSE_STARTS] >= MAX_FALSE_STARTS:
+                    raise FatalError(
+                        f"{MAX_FALSE_STARTS} worker processes ended before taking a cell, the last with exit code "
+                        f"{code} (negative: killed by that signal; -9 is often too little memory: use fewer --workers)"
+                    )
+    return ended
+
+
+def _stop(processes: list[_Process]) -> None:
+    """End all workers: politely, then not. A second Ctrl-C must not leave one behind."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for worker in processes:
+        worker.process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for worker in processes:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+    signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C while cells run."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,123 @@
+"""Estimate what a plan costs by timing a few steps of each arm on made-up images of the right shape."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssgan_bench.config import RunConfig
+from ssgan_bench.data.batches import Batches
+from ssgan_bench.data.datasets import describe
+from ssgan_bench.data.splits import Splits
+from ssgan_bench.evaluation.classification import predict
+from ssgan_bench.methods.base import Method
+from ssgan_bench.records.schema import Cell, StudyPlan
+from ssgan_bench.seeding import make_deterministic, numpy_generator
+from ssgan_bench.training.loop import Trainer
+from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
+
+TIMED_SECONDS = 1.0
+START_SECONDS = 8.0
+"""Start of the worker processes: importing torch, reading the data set."""
+RECORD_KIB = 12.0
+"""Typical size of a record."""
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """Measured cost of one arm at the first level."""
+
+    step_ms: float
+    steps: int
+    run_seconds: float
+    """Steps and evaluations of one run, in a process of its own."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of all cells of a plan."""
+
+    arms: dict[str, ArmCost]
+    total_seconds: float
+    memory_mib: float
+    """Per worker, on the training device."""
+    disk_mib: float
+
+
+def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimate:
+    """Time each arm for about a second. Neither reads nor downloads the data set."""
+    costs: dict[str, ArmCost] = {}
+    seconds, disk_kib = 0.0, 0.0
+    for cell in plan.cells:
+        config = RunConfig.model_validate(cell.config)
+        if cell.arm not in costs:
+            costs[cell.arm] = _time_arm(cell, config, device)
+        seconds += costs[cell.arm].run_seconds
+        has_samples = Method.by_config[type(config.method)].uses_unlabeled
+        grid_kib = NUM_SAMPLES * config.data.image_size**2 / 1024
+        disk_kib += RECORD_KIB + (config.train.evaluations * grid_kib if has_samples else 0.0)
+    info = describe(config.data.dataset)
+    pixels = info.channels * (info.native_size or config.data.image_size) ** 2
+    data_mib = (info.num_train + info.num_extra_unlabeled + (info.num_test or 0)) * pixels / 2**20
+    return Estimate(
+        arms=costs,
+        total_seconds=seconds / num_workers + START_SECONDS,
+        memory_mib=peak_memory_mib(device) + data_mib,
+        disk_mib=disk_kib / 1024,
+    )
+
+
+def _time_arm(cell: Cell, config: RunConfig, device: torch.device) -> ArmCost:
+    make_deterministic(config.train.num_threads)
+    info = describe(config.data.dataset)
+    held_out = config.data.num_validation + (config.data.num_test if info.num_test is None else 0)
+    steps = config.train.epochs * ((info.num_train - held_out) // config.train.batch_size)
+    num_made_up = 2 * config.train.batch_size
+    rng = numpy_generator(0, "estimate")
+    size = info.native_size or config.data.image_size
+    shape = (num_made_up, info.channels, size, size)
+    images = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device)
+    labels = torch.from_numpy(rng.integers(0, info.num_classes, num_made_up)).to(device)
+    everything = np.arange(num_made_up)
+    splits = Splits(
+        labeled=everything[:20],
+        unlabeled=everything,
+        validation=everything[:0],
+        test=everything[:0],
+        num_train=num_made_up,
+        num_labels=20,
+    )
+    uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
+    batches = Batches(images, labels, splits, config, uses_unlabeled=uses_unlabeled)
+    trainer = Trainer(config, batches, info.num_classes)
+    trainer.set_training(True)
+    trainer.step(0)
+    done, start = 0, _now(device)
+    while (elapsed := _now(device) - start) < TIMED_SECONDS or done < 2:
+        done += 1
+        trainer.step(done)
+    step_seconds = elapsed / done
+    trainer.set_training(False)
+    start = _now(device)
+    predict(trainer.classify, images, config.data.image_size)
+    image_seconds = (_now(device) - start) / num_made_up
+    num_test = config.data.num_test if info.num_test is None else info.num_test
+    evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + num_test
+    return ArmCost(step_seconds * 1e3, steps, steps * step_seconds + evaluated * image_seconds)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def free_disk_mib(folder: Path) -> float:
+    """Free space where `folder` is or will be."""
+    import shutil
+
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 2**20

@@ -1,0 +1,197 @@
+"""Turn a study file, a preset and the command line's changes into cells. Pure: no files, no data, no queue."""
+
+import itertools
+import tomllib
+from typing import Any
+
+import ssgan_bench.methods  # noqa: F401  (makes the methods' configurations known)
+from ssgan_bench import PROTOCOL_VERSION
+from ssgan_bench.config import ConfigError, Mistake, RunConfig, digest, parse_run_config
+from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
+from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
+
+MAX_CELLS = 20_000
+
+
+def parse_overrides(texts: list[str]) -> dict[str, Any]:
+    """Parse `--set key=value` texts; values are TOML, or plain text where that is not TOML.
+
+    Raises:
+        ConfigError: a text has no "=" or an odd key.
+    """
+    overrides = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key or not all(part.isidentifier() for part in key.split(".")):
+            raise ConfigError(f"--set {text}: write key=value with a dotted key, such as train.epochs=4")
+        try:
+            overrides[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key] = value.strip()
+    return overrides
+
+
+def make_plan(
+    study: StudyFile, source: str, preset_name: str, overrides: dict[str, Any], seeds: int | None = None
+) -> StudyPlan:
+    """Resolve every cell: arms x levels x seeds, ordered so that complete pairs come first.
+
+    Args:
+        study: the checked study file.
+        source: its path, for messages.
+        preset_name: quick, standard or full.
+        overrides: dotted key -> value from the command line; for a factor's key, its level or list of levels.
+        seeds: number of seeds instead of the preset's; seed i is used as split_seed and model_seed.
+
+    Raises:
+        ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
+    """
+    preset = study.presets.get(preset_name)  # type: ignore[call-overload]
+    if preset is None:
+        raise ConfigError(f"{source}: no preset {preset_name!r}; it has {', '.join(study.presets)}")
+    overrides = dict(overrides)
+    factors = []
+    for factor in study.factors:
+        given = overrides.pop(factor.key, None)
+        levels = preset.levels.get(factor.key, factor.levels) if given is None else given
+        levels = levels if isinstance(levels, list) else [levels]
+        if not levels or not all(isinstance(level, Level) for level in levels):
+            raise ConfigError(f"--set {factor.key}: needs one value or a list of values, got {show(given)}")
+        if len(set(levels)) < len(levels):
+            raise ConfigError(f"{source}: levels of {factor.key}: a value stands twice in {levels}")
+        factors.append(FactorInfo(key=factor.key, label=factor.label, levels=tuple(levels)))
+    num_seeds = preset.seeds if seeds is None else seeds
+    combinations = list(itertools.product(*(factor.levels for factor in factors)))
+    total = len(combinations) * len(study.arms) * num_seeds
+    if total > MAX_CELLS:
+        raise ConfigError(f"{source}: {total} cells; at most {MAX_CELLS} fit one study (fewer seeds or levels)")
+
+    mistakes: list[Mistake] = []
+    configs: list[tuple[str, dict[str, Level], RunConfig]] = []
+    for combination, (arm_name, arm) in itertools.product(combinations, study.arms.items()):
+        levels_by_key = dict(zip((factor.key for factor in factors), combination, strict=True))
+        layers = {
+            "--set ": _nested(overrides),
+            "level ": _nested(levels_by_key),
+            f"arms.{arm_name}.set.": arm.set,
+            f"presets.{preset_name}.set.": preset.set,
+            "base.": study.base,
+        }
+        values: dict[str, Any] = {}
+        for layer in reversed(layers.values()):
+            values = _merged(values, layer)
+        config, found = parse_run_config(values)
+        mistakes += [m.model_copy(update={"key": _origin(m.key, layers)}) for m in found]
+        if config is not None:
+            configs.append((arm_name, levels_by_key, config))
+    if mistakes:
+        raise refuse(source, mistakes)
+    _refuse_equal_cells(source, configs)
+    cells = [
+        make_cell(arm, levels, config.model_copy(update={"split_seed": seed, "model_seed": seed}))
+        for seed in range(num_seeds)
+        for arm, levels, config in configs
+    ]
+    return StudyPlan(
+        protocol_version=PROTOCOL_VERSION,
+        study=study.name,
+        preset=preset_name,
+        question=study.question,
+        expectation=study.expectation,
+        metric=study.metric,
+        baseline=study.baseline,
+        arms=tuple(ArmInfo(name=name, label=arm.label) for name, arm in study.arms.items()),
+        factors=tuple(factors),
+        family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
+        seeds=tuple(range(num_seeds)),
+        cells=tuple(cells),
+    )
+
+
+def make_cell(arm: str, levels: dict[str, Level], config: RunConfig) -> Cell:
+    """Name a resolved configuration by the digest of itself and the protocol version."""
+    data = config.model_dump(mode="json")
+    return Cell(
+        arm=arm,
+        levels=levels,
+        split_seed=config.split_seed,
+        model_seed=config.model_seed,
+        config=data,
+        cell_id=digest({"protocol": PROTOCOL_VERSION, "arm": arm, "config": data})[:16],
+    )
+
+
+def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
+    """Say what differs between two plans of the same study, apart from texts and seeds; empty if nothing does."""
+    if old.fingerprint() == new.fingerprint():
+        return []
+    found = []
+    if old.protocol_version != new.protocol_version:
+        found.append(f"protocol {old.protocol_version} -> {new.protocol_version}")
+    for what in ("arms", "factors"):
+        names = [
+            ", ".join(item.name if isinstance(item, ArmInfo) else item.key for item in getattr(plan, what))
+            for plan in (old, new)
+        ]
+        if names[0] != names[1]:
+            found.append(f"{what} {names[0]} -> {names[1]}")
+    for was, now in zip(old.factors, new.factors, strict=False):
+        if was.key == now.key and was.levels != now.levels:
+            found.append(f"levels of {was.key} {list(was.levels)} -> {list(now.levels)}")
+    if not found:
+        for was_cell, now_cell in zip(old.cells, new.cells, strict=False):
+            before, after = _flat(was_cell.config), _flat(now_cell.config)
+            found += [
+                f"{key} {show(before.get(key))} -> {show(after.get(key))}"
+                for key in sorted(before.keys() | after.keys())
+                if before.get(key) != after.get(key) and not key.endswith("_seed")
+            ]
+    return list(dict.fromkeys(found))
+
+
+def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} -> {"a": {"b": 1}}."""
+    result: dict[str, Any] = {}
+    for key, value in dotted.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        result = _merged(result, value)
+    return result
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    result: dict[str, Any] = {}
+    for key, value in nested.items():
+        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Copy of `under` with the values of `over`, tables merged."""
+    result = dict(under)
+    for key, value in over.items():
+        both_tables = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both_tables else value
+    return result
+
+
+def _origin(key: str, layers: dict[str, dict[str, Any]]) -> str:
+    """Where the value of a dotted key comes from, e.g. "presets.quick.set.train.epochs"."""
+    for name, layer in layers.items():
+        value: Any = layer
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return f"{name}{key}"
+    return key
+
+
+def _refuse_equal_cells(source: str, configs: list[tuple[str, dict[str, Level], RunConfig]]) -> None:
+    """Two names for one configuration would count one result twice."""
+    seen: dict[str, str] = {}
+    for arm, levels, config in configs:
+        name = f"{arm} {levels}"
+        if (other := seen.setdefault(config.digest(), name)) != name:
+            raise ConfigError(f"{source}: {other} and {name} are the same configuration; drop one")

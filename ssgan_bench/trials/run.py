@@ -1,0 +1,243 @@
+"""Run one cell: the only place where training, evaluation and records meet."""
+
+import resource
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ssgan_bench.methods  # noqa: F401  (makes the methods known to RunConfig)
+from ssgan_bench import PROTOCOL_VERSION
+from ssgan_bench.config import RunConfig
+from ssgan_bench.data.batches import Batches
+from ssgan_bench.data.datasets import ImageData, load
+from ssgan_bench.data.splits import Splits, make_splits
+from ssgan_bench.evaluation.classification import classification_metrics, predict
+from ssgan_bench.evaluation.samples import sample_grid_png
+from ssgan_bench.methods.base import Method
+from ssgan_bench.records.provenance import collect, cpu_name
+from ssgan_bench.records.schema import Cell, CurvePoint, RunRecord, SplitInfo, StudyPlan, Timing
+from ssgan_bench.records.store import RecordStore, write_atomically
+from ssgan_bench.seeding import make_deterministic
+from ssgan_bench.training.loop import DivergedError, Snapshot, train
+
+NUM_SAMPLES = 25
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """A data set on the training device; extra unlabeled images follow the labeled training images."""
+
+    images: Tensor
+    """(N + E, C, h, w) uint8."""
+    labels: Tensor
+    """(N + E,) int64; 0 for the E images without a label, which no loss reads."""
+    test_images: Tensor | None
+    test_labels: Tensor | None
+    num_labeled_images: int
+    """N."""
+    num_classes: int
+    sha256: str
+
+    @classmethod
+    def from_images(cls, data: ImageData, device: torch.device) -> "DeviceData":
+        """Copy a loaded data set to the device."""
+        images, labels = data.train_images, data.train_labels
+        if data.unlabeled_images is not None:
+            images = torch.cat([images, data.unlabeled_images])
+            labels = torch.cat([labels, labels.new_zeros(len(data.unlabeled_images))])
+        return cls(
+            images=images.to(device),
+            labels=labels.to(device),
+            test_images=None if data.test_images is None else data.test_images.to(device),
+            test_labels=None if data.test_labels is None else data.test_labels.to(device),
+            num_labeled_images=len(data.train_images),
+            num_classes=len(data.class_names),
+            sha256=data.sha256,
+        )
+
+    def splits(self, config: RunConfig) -> Splits:
+        """Derive the index sets of one run."""
+        return make_splits(
+            self.labels[: self.num_labeled_images].cpu().numpy(),
+            self.num_classes,
+            config.data,
+            config.split_seed,
+            num_extra_unlabeled=len(self.images) - self.num_labeled_images,
+            num_official_test=None if self.test_images is None else len(self.test_images),
+        )
+
+    def test_set(self, splits: Splits) -> tuple[Tensor, Tensor]:
+        """Images and labels that `splits.test` points to."""
+        if self.test_images is not None and self.test_labels is not None:
+            return self.test_images, self.test_labels
+        return self._subset(splits.test)
+
+    def validation_set(self, splits: Splits) -> tuple[Tensor, Tensor]:
+        """Images and labels that `splits.validation` points to."""
+        return self._subset(splits.validation)
+
+    def _subset(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        on_device = torch.from_numpy(index).to(self.images.device)
+        return self.images[on_device], self.labels[on_device]
+
+
+class CellRunner:
+    """Runs cells of one study in this process, keeping the data set on the device between them."""
+
+    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, device: torch.device, commit: str | None):
+        self.store = store
+        self._plan = plan
+        self._data_root = data_root
+        self._device = device
+        self._device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+        self._commit = commit
+        self._loaded: tuple[tuple[str, int], DeviceData] | None = None
+
+    def finished_record(self, cell_id: str) -> RunRecord | None:
+        """Read the record of a cell that need not run again: complete or diverged."""
+        record = self.store.record(cell_id)
+        return record if record is not None and record.is_finished else None
+
+    def run(self, cell: Cell) -> RunRecord:
+        """Train and evaluate one cell. Every outcome is a record, whatever goes wrong inside the run.
+
+        Raises:
+            ConfigError: the data set is missing or damaged, which concerns every cell.
+            OSError: the disk does not take a file, likewise.
+        """
+        config = RunConfig.model_validate(cell.config)
+        make_deterministic(config.train.num_threads)
+        data = self._data(config)
+        result = _Result()
+        status, error, diverged_step = "complete", None, None
+        try:
+            self._train_and_evaluate(config, data, cell.cell_id, result)
+        except DivergedError as divergence:
+            status, diverged_step = "diverged", divergence.step
+        except OSError:
+            raise
+        except Exception as failure:  # noqa: BLE001  (a failed run is a row of the report, not the end of the study)
+            status, error = "failed", f"{type(failure).__name__}: {failure}"[:2000]
+            trace = traceback.format_exc().encode()
+            write_atomically(self.store.folder / "failures" / f"{cell.cell_id}.txt", trace)
+            result = _Result()
+        return RunRecord(
+            protocol_version=PROTOCOL_VERSION,
+            study=self._plan.study,
+            preset=self._plan.preset,
+            cell=cell,
+            config_digest=config.digest(),
+            status=status,  # type: ignore[arg-type]
+            diverged_step=diverged_step,
+            error=error,
+            metrics=result.metrics,
+            curves=tuple(result.curves),
+            splits=result.splits,
+            timing=result.timing,
+            provenance=collect(
+                str(self._device), self._device_name, config.train.num_threads, self._commit, data.sha256
+            ),
+            started_at=result.started_at,
+            sample_files=tuple(result.sample_files),
+        )
+
+    def _data(self, config: RunConfig) -> DeviceData:
+        key = (config.data.dataset, config.data.image_size)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # free the old one first
+            images = load(config.data.dataset, self._data_root, image_size=config.data.image_size)
+            self._loaded = (key, DeviceData.from_images(images, self._device))
+        return self._loaded[1]
+
+    def _train_and_evaluate(self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result") -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        size = config.data.image_size
+        start = time.perf_counter()
+        splits = data.splits(config)
+        result.splits = _split_info(splits, data.num_classes)
+        uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
+        batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
+        validation_images, validation_labels = data.validation_set(splits)
+        split_seconds = time.perf_counter() - start
+        evaluation_seconds = 0.0
+        for snapshot in train(config, batches, data.num_classes):
+            start = time.perf_counter()
+            validation: dict[str, float] = {}
+            if len(validation_labels):
+                logits = predict(snapshot.classify, validation_images, size)
+                validation = dict(classification_metrics(logits, validation_labels))
+            result.curves.append(
+                CurvePoint(step=snapshot.step, epoch=snapshot.epoch, losses=snapshot.losses, validation=validation)
+            )
+            if snapshot.sample is not None:
+                png = sample_grid_png(snapshot.sample(NUM_SAMPLES))
+                result.sample_files.append(self.store.write_sample(cell_id, f"{snapshot.step:07d}", png))
+            if snapshot.is_final:
+                test_images, test_labels = data.test_set(splits)
+                logits = predict(snapshot.classify, test_images, size)
+                result.metrics = dict(classification_metrics(logits, test_labels))
+            evaluation_seconds += time.perf_counter() - start
+            result.timing = _timing(snapshot, config, split_seconds, evaluation_seconds, self._device)
+
+
+class _Result:
+    """What a run has produced so far."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.metrics: dict[str, float] = {}
+        self.curves: list[CurvePoint] = []
+        self.splits: SplitInfo | None = None
+        self.timing: Timing | None = None
+        self.sample_files: list[str] = []
+
+
+def _split_info(splits: Splits, num_classes: int) -> SplitInfo:
+    digests = splits.digests()
+    return SplitInfo(
+        num_classes=num_classes,
+        num_labels=splits.num_labels,
+        labeled_rate=splits.num_labels / splits.num_train,
+        num_unlabeled=len(splits.unlabeled),
+        num_validation=len(splits.validation),
+        num_test=len(splits.test),
+        **{f"{name}_digest": value for name, value in digests.items()},
+    )
+
+
+def _timing(
+    snapshot: Snapshot,
+    config: RunConfig,
+    split_seconds: float,
+    evaluation_seconds: float,
+    device: torch.device,
+) -> Timing:
+    seconds: dict[str, Any] = snapshot.seconds
+    steps = snapshot.step - 1
+    step_seconds = seconds["train"] / steps if steps else None
+    return Timing(
+        setup_seconds=seconds["setup"] + split_seconds,
+        warmup_seconds=seconds["warmup"],
+        train_seconds=seconds["train"],
+        evaluation_seconds=evaluation_seconds,
+        step_time_ms=None if step_seconds is None else step_seconds * 1e3,
+        images_per_second=None if step_seconds is None else config.train.batch_size / step_seconds,
+        peak_memory_mib=peak_memory_mib(device),
+    )
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory: of the GPU since its last reset, or resident memory of this process since its start."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

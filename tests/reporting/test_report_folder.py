@@ -1,0 +1,362 @@
+"""The report as a whole: what it says, what it refuses, and that it depends on the records alone."""
+
+import csv
+import html
+import io
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic import ARMS, LABELS, lost, make_plan, make_record, with_losses
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.records.schema import FactorInfo
+from ssgan_bench.records.store import RecordStore
+from ssgan_bench.report import main
+from ssgan_bench.reporting import render, write_report
+from ssgan_bench.reporting.evidence import guard, read_evidence, unguard
+
+TWO = ARMS[:1] + ARMS[3:]
+BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Do not render the figures, which takes most of a report's time, where a test is about other things."""
+    monkeypatch.setattr("ssgan_bench.reporting.page.to_bytes", lambda figure: (b"<svg/>", b"png"))
+
+
+@pytest.fixture
+def report(make_store, tmp_path):
+    """Two arms, two budgets, eight seeds, one run diverged; the report of it."""
+    plan = make_plan(arms=TWO, factors=(BUDGETS,))
+    worst = plan.cells[-1]
+    store = make_store(
+        plan,
+        lambda cell: lost(status="diverged", diverged_step=7) if cell is worst else {},
+        samples=True,
+    )
+    return store, write_report(store, tmp_path / "report"), tmp_path / "report"
+
+
+def test_equal_records_give_equal_bytes_also_from_the_evidence_alone(report, tmp_path):
+    store, _, folder = report
+    write_report(store, tmp_path / "again")
+    shutil.copytree(folder / "evidence", tmp_path / "elsewhere")
+    render(tmp_path / "elsewhere", tmp_path / "from_evidence")
+    first = tree(folder)
+    assert first == tree(tmp_path / "again")
+    assert first == tree(tmp_path / "from_evidence")
+    render(folder / "evidence", folder)
+    assert first == tree(folder)
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_page_is_self_contained_and_every_link_leads_somewhere(report):
+    _, result, folder = report
+    page = result.index.read_text()
+    assert not re.search(r"<script|https?://[^\"]*\.(?:js|css|png)", page)
+    sources = re.findall(r'src="([^"]*)"', page)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    links = [link for link in re.findall(r'href="([^"]*)"', page) if not link.startswith("data:")]
+    anchors = set(re.findall(r' id="([^"]*)"', page))
+    for link in links:
+        assert link[1:] in anchors if link.startswith("#") else (folder / link).is_file(), link
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_every_planned_cell_is_a_row_whatever_became_of_it(make_store, tmp_path):
+    plan = make_plan(seeds=(0, 1, 2, 3, 4, 5, 6, 7), factors=(LABELS,))
+    make_store(plan, with_losses(plan))
+    store = RecordStore(tmp_path / "runs" / "label_budget" / "quick")
+    damaged = store.folder / "records" / f"{plan.cells[0].cell_id}.json"
+    damaged.write_text("{")
+    result = write_report(store, tmp_path / "report")
+    rows = read_rows(tmp_path / "report" / "evidence" / "runs.csv")
+    assert [row["cell_id"] for row in rows] == [cell.cell_id for cell in plan.cells]
+    by_status = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
+    assert by_status == {"complete": 124, "diverged": 1, "failed": 1, "missing": 2}
+    assert all(row["error_rate"] == "" for row in rows if row["status"] != "complete")
+    page = html.unescape(result.index.read_text())
+    assert "a loss stopped being finite at step 131" in page
+    assert "RuntimeError: out of memory" in page
+    assert "its record file cannot be read" in page
+    assert "124 of 128 planned runs complete" in page
+    assert "1 diverged, 1 failed and 2 missing" in result.answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_evidence_reads_back_what_was_recorded(report):
+    store, _, folder = report
+    evidence = read_evidence(folder / "evidence")
+    records = {record.cell.cell_id: record for record in store.records()}
+    for _, row in evidence.runs.iterrows():
+        record = records[row["cell_id"]]
+        assert row["config_digest"] == record.config_digest
+        assert type(row["data.num_labels"]) is int
+        if record.status == "complete":
+            assert row["error_rate"] == record.metrics["error_rate"]
+            assert row["step_time_ms"] == record.timing.step_time_ms
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@SUM(A1)", "\ttab", "'quoted", "plain", ""])
+def test_guarded_text_is_no_formula_and_reads_back_unchanged(text):
+    assert not guard(text).startswith(("=", "+", "-", "@", "\t"))
+    assert unguard(guard(text)) == text
+
+
+def test_numbers_keep_their_sign_in_csv():
+    assert guard(-0.5) == -0.5
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+
+
+def test_hostile_texts_are_shown_and_never_run(make_store, tmp_path):
+    evil = '<script>alert(1)</script> & a | b "q" $x^$ _y_'
+    plan = make_plan(
+        arms=(("supervised_only", evil), ("other", "_hidden " + evil)),
+        factors=(FactorInfo(key="method.variant", label=evil, levels=("=cmd()", "<b>")),),
+        seeds=(0, 1, 2),
+        study=evil,
+        question=evil,
+        expectation=evil,
+    )
+    first = plan.cells[0]
+    message = "=HYPERLINK(1)\n" + evil
+    store = make_store(plan, lambda cell: lost(status="failed", error=message) if cell is first else {})
+    result = write_report(store, tmp_path / "report")
+    tags = Tags()
+    tags.feed(result.index.read_text())
+    assert "script" not in tags.seen
+    assert "b" not in tags.seen
+    assert html.escape(evil, quote=False)[:30] in result.index.read_text()
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert "<script" not in markdown
+    cells = re.findall(r"(?<!\\)\|", next(line for line in markdown.splitlines() if line.startswith("| arm")))
+    assert len(cells) == 4  # arm and two levels; a label's own bars are escaped
+    for table in (tmp_path / "report").rglob("*.csv"):
+        for row in csv.reader(io.StringIO(table.read_text(), newline="")):
+            assert not any(value.startswith(("=", "@", "+")) for value in row), table
+    assert read_evidence(tmp_path / "report" / "evidence").runs["error"].iloc[0] == message
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_one_seed_gives_no_interval_and_no_p_value(make_store, tmp_path):
+    store = make_store(make_plan(seeds=(4,), arms=TWO, factors=(BUDGETS,)))
+    result = write_report(store, tmp_path / "report")
+    assert result.answer.startswith("One seed shows nothing")
+    assert not (tmp_path / "report" / "tables" / "differences.csv").exists()
+    assert "[" not in result.main_table
+    page = result.index.read_text()
+    assert "p (Holm)" not in page
+    assert "One seed: no interval, no p value, no verdict." in page
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_too_few_seeds_for_the_family_are_said_to_show_nothing(make_store, tmp_path):
+    # 12 comparisons times 2/2^8 is 0.094: Holm cannot pass 0.05 even for the largest effect.
+    store = make_store(make_plan(), lambda cell: {"points": 1})
+    answer = write_report(store, tmp_path / "report").answer
+    assert answer.startswith("No difference from Labels only is shown, and with so few seeds none could be")
+    assert "after Holm 0.094, and a verdict would take at least 9 seeds" in answer
+    assert "K-logit GAN with feature matching lower at Labeled images = 10, 20 and 50" in answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_answer_names_where_an_arm_is_better_worse_and_not_shown(make_store, tmp_path):
+    plan = make_plan(
+        arms=(("supervised_only", "Labels only"), ("a", "Method A"), ("b", "Method B")),
+        factors=(BUDGETS,),
+        seeds=tuple(range(10)),
+    )
+
+    def change(cell):
+        effect = {"supervised_only": (0, 0), "a": (-0.1, 0.05), "b": (0.1, 0.0)}[cell.arm]
+        wobble = 0.001 * (cell.model_seed + 1) * (1 if (cell.model_seed % 2 or cell.arm != "b") else -1)
+        shift = effect[0] if cell.levels["data.num_labels"] == 10 else effect[1]
+        return {"error_rate": 0.4 + shift + (wobble if cell.arm != "supervised_only" else 0), "points": 1}
+
+    answer = write_report(make_store(plan, change), tmp_path / "report").answer
+    assert "A lower test error than Labels only is shown for Method A." in answer
+    assert "Method A is better at Labeled images = 10 (difference in percentage points: 10: −9.4" in answer
+    assert "is worse at Labeled images = 200" in answer
+    assert "Method B is worse at Labeled images = 10" in answer
+    assert "shows no difference at Labeled images = 200: it does not help." in answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_both_readings_of_lost_runs_are_given(report):
+    _, result, folder = report
+    rows = read_rows(folder / "tables" / "differences.csv")
+    lost_rows = {row["reading"]: row for row in rows if row["data.num_labels"] == "200"}
+    assert lost_rows["dropped"]["n"] == "7"
+    assert lost_rows["counted_as_worst"]["n"] == "8"
+    assert float(lost_rows["counted_as_worst"]["mean"]) > float(lost_rows["dropped"]["mean"]) + 0.05
+    assert "counting each failed or diverged run as 90.0 %" in result.answer
+
+
+FACTOR_SETS = {
+    "no factor": (),
+    "one level": (FactorInfo(key="data.num_labels", label="Labels", levels=(20,)),),
+    "words": (FactorInfo(key="method.variant", label="Variant", levels=("a", "b")),),
+    "switch": (FactorInfo(key="method.flag", label="Flag", levels=(False, True)),),
+    "linear": (FactorInfo(key="network.dropout", label="Dropout", levels=(0.1, 0.2, 0.3)),),
+    "with zero": (FactorInfo(key="method.weight", label="Weight", levels=(0, 0.01, 1)),),
+    "two factors": (BUDGETS, FactorInfo(key="network.width", label="Width", levels=(16, 32))),
+}
+
+
+@pytest.mark.parametrize("factors", FACTOR_SETS.values(), ids=FACTOR_SETS)
+def test_every_kind_of_factor_has_a_main_figure_and_a_column_per_condition(factors, make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=factors, seeds=(0, 1, 2))
+    write_report(make_store(plan, lambda cell: {"curves": ()}), tmp_path / "report")
+    conditions = len({tuple(cell.levels.items()) for cell in plan.cells})
+    rows = read_rows(tmp_path / "report" / "tables" / "main.csv")
+    assert len(rows) == 2 * conditions
+    assert all(row["n"] == "3" for row in rows)
+    panels = list((tmp_path / "report" / "figures").glob("main*.svg"))
+    assert len(panels) == (2 if len(factors) == 2 else 1)
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_one_arm_is_reported_without_a_comparison(make_store, tmp_path):
+    plan = make_plan(arms=ARMS[:1], factors=(BUDGETS,), seeds=(0, 1, 2))
+    result = write_report(make_store(plan), tmp_path / "report")
+    assert result.answer.startswith("Nothing is compared: the study has one arm.")
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_study_without_any_result_is_reported_as_such(make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1))
+    store = make_store(plan, lambda cell: lost(status="failed", error="boom") if cell.arm != "improved_gan" else None)
+    result = write_report(store, tmp_path / "report")
+    assert result.answer == "There is no answer yet: none of the 8 planned runs has a result."
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_other_metric_is_not_shown_as_percent(make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2), metric="nll")
+    result = write_report(make_store(plan), tmp_path / "report")
+    assert "percentage" not in result.answer
+    assert "nats" in result.index.read_text()
+    assert "%" not in result.main_table
+
+
+def test_records_of_another_protocol_are_refused(make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1))
+    store = make_store(plan)
+    store.write_record(make_record(plan, plan.cells[0], protocol_version="0.9"))
+    with pytest.raises(ConfigError, match=r"protocol 0\.9, but the plan has 1\.0"):
+        write_report(store, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_crash_while_writing_leaves_the_old_report_whole(report, monkeypatch):
+    store, _, folder = report
+    before = tree(folder)
+
+    def fail(document):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("ssgan_bench.reporting.page.to_markdown", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(store, folder)
+    assert tree(folder) == before
+    assert [p.name for p in folder.parent.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_folder_that_is_no_report_is_not_replaced(report, tmp_path):
+    store, _, _ = report
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match="is not a report"):
+        write_report(store, tmp_path / "precious")
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_sample_paths_that_leave_the_run_folder_are_ignored(make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1))
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(b"\x89PNG\r\n\x1a\nsecret")
+    store = make_store(plan, lambda cell: {"sample_files": ("../../../outside.png", str(outside), "plan.json")})
+    write_report(store, tmp_path / "report")
+    assert list((tmp_path / "report" / "evidence" / "samples").iterdir()) == []
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_samples_are_those_of_the_lowest_seed_at_the_largest_level(report):
+    store, _, folder = report
+    chosen = {p.name.split("_")[0] for p in (folder / "evidence" / "samples").iterdir()}
+    cells = {cell.cell_id: cell for cell in store.plan().cells}
+    assert [(cells[i].model_seed, cells[i].levels["data.num_labels"]) for i in chosen] == [(0, 200)]
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_broken_evidence_is_refused_in_one_line(report, tmp_path):
+    _, _, folder = report
+    (folder / "evidence" / "runs.csv").write_text("arm\n")
+    with pytest.raises(ConfigError, match="no column 'split_seed'"):
+        render(folder / "evidence", tmp_path / "new")
+    with pytest.raises(ConfigError, match="not the evidence folder"):
+        render(tmp_path / "nowhere", tmp_path / "new")
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_command_prints_the_answer_and_writes_where_it_says(make_store, tmp_path, capsys):
+    make_store(make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1)))
+    assert main(["label_budget", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    index = tmp_path / "reports" / "label_budget" / "quick" / "index.html"
+    assert out.rstrip().endswith(str(index))
+    assert index.is_file()
+    evidence = index.parent / "evidence"
+    assert main(["--from-evidence", str(evidence), "--to", str(tmp_path / "copy")]) == 0
+    assert tree(tmp_path / "copy") == tree(index.parent)
+
+
+@pytest.mark.parametrize("arguments", [["other"], ["label_budget", "--preset", "full"], ["../label_budget"]])
+def test_command_lists_what_is_there_in_one_line(arguments, make_store, tmp_path, capsys):
+    make_store(make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0,)))
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "label_budget (quick)" in error
+
+
+def test_reporting_imports_neither_torch_nor_optuna():
+    code = "import sys, ssgan_bench.reporting; print(sorted({'torch', 'optuna'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_needs_none_of_the_heavy_libraries():
+    code = (
+        "import sys; from ssgan_bench.report import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'pandas', 'matplotlib', 'seaborn', 'scipy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
