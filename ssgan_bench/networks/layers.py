@@ -3,6 +3,7 @@
 B batch, I inputs and O outputs of a dense layer.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,9 +57,9 @@ class Dropout(nn.Module):
     """Zero a share `rate` of the inputs in training mode and scale the rest by 1 / (1 - rate).
 
     On a CPU, PyTorch draws the mask one number at a time, which took half of a bfloat16 step of the article's
-    networks. There this layer draws 64 random bits at a time and spends 16 on each element, so the rate is
-    the nearest multiple of 2^-16. On a GPU, and in compiled code, which fuses its random numbers, it is
-    PyTorch's own.
+    networks. There this layer compares 16 random bits with a threshold for each element, about ten times faster, so
+    the rate is the nearest multiple of 2^-16. The bits come from a NumPy generator that is seeded by PyTorch's global
+    one at every call. On a GPU, and in compiled code, which fuses its random numbers, it is PyTorch's own dropout.
     """
 
     def __init__(self, rate: float):
@@ -68,17 +69,17 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape, dtype and memory layout of x."""
+        """Keep the shape and dtype of x."""
         if not self.training or self.rate == 0.0:
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.rate)
         dropped = min(round(self.rate * 2**16), 2**16 - 1)  # how many of the 2^16 patterns drop an element
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        # The mask takes the input's memory layout, so that the product runs over both in order.
-        strides = torch.empty_like(x, device="meta").stride()
-        bits = words.view(torch.int16).as_strided(x.shape, strides)
-        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        words = np.random.SFC64(seed).random_raw((x.numel() + 3) // 4)
+        kept = words.view(np.uint16)[: x.numel()] >= dropped
+        mask = torch.from_numpy(kept * np.float32(2**16 / (2**16 - dropped)))
+        return x * mask.view(x.shape).to(x.dtype)
 
 
 class WeightNormLinear(nn.Module):

@@ -10,7 +10,9 @@ on other machines are judged by Optuna's heartbeat instead.
 import socket
 import threading
 import uuid
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +48,27 @@ def study_name(plan: StudyPlan) -> str:
     return f"{plan.study}-{plan.preset}-{plan.fingerprint()[:12]}"
 
 
+@contextmanager
+def _experimental_features() -> Iterator[None]:
+    """Use Optuna's heartbeat, which it marks as experimental, without a warning on every start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
 def _open_storage(url: str, *, create: bool) -> RDBStorage:
     sqlite = url.startswith("sqlite")
     # A pooled PostgreSQL connection may have died with a server restart: ask before use.
     engine_options: dict[str, Any] = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-    storage = RDBStorage(
-        url,
-        engine_kwargs=engine_options,
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=GRACE_SECONDS,
-        skip_table_creation=not create,
-        skip_compatibility_check=not create,
-    )
+    with _experimental_features():
+        storage = RDBStorage(
+            url,
+            engine_kwargs=engine_options,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            skip_table_creation=not create,
+            skip_compatibility_check=not create,
+        )
     if sqlite:
         sqlalchemy.event.listen(storage.engine, "connect", _configure_sqlite)
         sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
@@ -158,7 +169,8 @@ class Queue:
                 if not Worker.is_alive(self._workers, trial.user_attrs.get("worker", "")):
                     self.finish(Claim(trial._trial_id, trial.user_attrs["cell"]), "failed", None)
                     closed += 1
-            optuna.storages.fail_stale_trials(self._study)  # workers on other machines, by heartbeat
+            with _experimental_features():
+                optuna.storages.fail_stale_trials(self._study)  # workers on other machines, by heartbeat
         return closed
 
     def running(self) -> int:
