@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssgan_bench.networks.layers import Dropout
-from ssgan_bench.networks.subpixel import Conv2d, ConvTranspose2d
+from ssgan_bench.networks.subpixel import ConvTranspose2d
 
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
@@ -60,9 +60,9 @@ class Discriminator(nn.Module):
         """
         super().__init__()
 
-        def conv(num_in: int, num_out: int, stride: int) -> Conv2d:
+        def conv(num_in: int, num_out: int, stride: int) -> nn.Conv2d:
             kernel, padding = KERNEL_AND_PADDING[stride]
-            return Conv2d(num_in, num_out, kernel, stride, padding)
+            return nn.Conv2d(num_in, num_out, kernel, stride, padding)
 
         first, second, third = _strides(image_size)
         self.conv1 = conv(channels, width, first)

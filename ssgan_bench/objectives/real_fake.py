@@ -26,17 +26,15 @@ def real_logit_logsumexp(logits: Tensor) -> Tensor:
     return torch.logsumexp(logits, dim=1)
 
 
-def real_loss(real_logit: Tensor, mask: Tensor | None = None) -> Tensor:
+def real_loss(real_logit: Tensor) -> Tensor:
     """Compute -mean log D over real images: mean_b softplus(-r_b).
 
     With the R/F neuron this is the article's mean BCE(l_0, 0).
 
     Args:
         real_logit: (B,) of real images.
-        mask: (B,) float, 0 or 1: rows that count; the mean is over them. None counts all.
     """
-    losses = F.softplus(-real_logit)
-    return losses.mean() if mask is None else (mask * losses).sum() / mask.sum()
+    return F.softplus(-real_logit).mean()
 
 
 def fake_loss(real_logit_of_fake: Tensor) -> Tensor:

@@ -53,13 +53,6 @@ def test_extreme_logits_give_finite_loss_and_gradient(loss, target, extreme):
     torch.testing.assert_close(r.grad, torch.full((3,), (float(extreme > 0) - target) / 3))
 
 
-def test_masked_real_loss_is_the_mean_over_the_rows_that_count():
-    r = torch.randn(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    mask = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-    torch.testing.assert_close(real_loss(r, mask), real_loss(r[mask > 0]))
-    torch.testing.assert_close(real_loss(r, torch.ones_like(r)), real_loss(r))
-
-
 @pytest.mark.parametrize(("loss", "article_target"), [(real_loss, 0), (fake_loss, 1), (adversarial_loss, 0)])
 def test_fake_neuron_terms_are_the_binary_cross_entropies_of_the_article(loss, article_target):
     logits = torch.randn(8, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
