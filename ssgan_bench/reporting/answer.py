@@ -1,24 +1,16 @@
 """The answer in plain words, generated from the statistics: what is shown, what is not, on what it rests."""
 
-from dataclasses import dataclass
-
-from ssgan_bench.reporting.evidence import Evidence
+from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.frames import (
     ALPHA,
     Comparison,
     Condition,
-    Mean,
-    comparisons,
     conditions,
-    has_result,
-    means,
     single_seed,
     smallest_p,
-    worst_case,
 )
-from ssgan_bench.reporting.stats import pairs_needed
+from ssgan_bench.reporting.stats import p_floor, pairs_needed
 from ssgan_bench.reporting.wording import (
-    Unit,
     condition_text,
     conditions_text,
     counted,
@@ -28,7 +20,6 @@ from ssgan_bench.reporting.wording import (
     number,
     p_text,
     range_text,
-    unit_of,
 )
 
 MOST_LISTED = 4
@@ -37,56 +28,23 @@ SEEDS_FOR_A_CLAIM = 8
 """Fewest seeds that PROTOCOL.md accepts for a claim."""
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """Everything that the sections of a report draw on, computed once."""
-
-    evidence: Evidence
-    unit: Unit
-    means: list[Mean]
-    comparisons: list[Comparison]
-    """Failed and diverged runs left out."""
-    pessimistic: list[Comparison]
-    """Failed and diverged runs counted as `worst_case`; empty where no run failed or diverged."""
-    worst_case: float
-
-    def label(self, arm: str) -> str:
-        """Human-readable name of an arm."""
-        return next(a.label for a in self.evidence.study.arms if a.name == arm)
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        """Number of planned cells by status; a complete run without the metric is "unmeasured"."""
-        runs = self.evidence.runs
-        usable = has_result(runs, self.evidence.study.metric)
-        status = runs["status"].where(usable | (runs["status"] != "complete"), "unmeasured")
-        return {str(k): int(v) for k, v in status.value_counts(sort=False).sort_index().items()}
-
-
-def analyze(evidence: Evidence) -> Analysis:
-    """Compute means and comparisons of a study, in both readings where runs failed or diverged."""
-    worst = worst_case(evidence)
-    lost = evidence.runs["status"].isin(["failed", "diverged"]).any()
-    pessimistic = comparisons(evidence, worst) if lost and worst == worst else []
-    return Analysis(evidence, unit_of(evidence), means(evidence), comparisons(evidence), pessimistic, worst)
-
-
-def answer(analysis: Analysis) -> str:
-    """Answer the study's question in one paragraph."""
+def answer(analysis: Analysis) -> tuple[str, ...]:
+    """Answer the study's question in a few short paragraphs, the first of which can stand alone."""
     study = analysis.evidence.study
     done = analysis.statuses.get("complete", 0)
     if done == 0:
-        return f"There is no answer yet: none of the {counted(len(study.cells), 'planned run')} has a result."
+        return (f"There is no answer yet: none of the {counted(len(study.cells), 'planned run')} has a result.",)
     if single_seed(study):
-        sentences = [_one_seed(analysis)]
+        paragraphs = [_one_seed(analysis)]
     elif not analysis.comparisons:
-        sentences = [_single_arm(analysis)]
+        paragraphs = [_single_arm(analysis)]
     else:
-        sentences = [*_verdicts(analysis), *_footing(analysis)]
-    return " ".join([*sentences, *_losses(analysis)])
+        first, *further = _verdicts(analysis)
+        paragraphs = [[first], further, _footing(analysis), _descriptions(analysis)]
+    return tuple(" ".join(sentences) for sentences in [*paragraphs, _losses(analysis)] if sentences)
 
 
-def _one_seed(analysis: Analysis) -> str:
+def _one_seed(analysis: Analysis) -> list[str]:
     study, unit = analysis.evidence.study, analysis.unit
     values = [
         f"{analysis.label(m.arm)} {number(unit.scale * m.estimate.mean, unit.decimals)}{unit.suffix}"
@@ -95,13 +53,14 @@ def _one_seed(analysis: Analysis) -> str:
         if m.estimate.n
     ]
     shown = f"The {unit.name} was: {'; '.join(values)}." if len(values) <= 8 else "The values are in the main table."
-    return (
+    return [
         "One seed shows nothing: the study was run with a single seed, so a difference between arms cannot "
-        f"be told from chance, and no interval and no p value is given. {shown}"
-    )
+        "be told from chance, and no interval and no p value is given.",
+        shown,
+    ]
 
 
-def _single_arm(analysis: Analysis) -> str:
+def _single_arm(analysis: Analysis) -> list[str]:
     study, unit = analysis.evidence.study, analysis.unit
     parts = [
         f"{estimate_text(m.estimate, unit)}{unit.suffix}"
@@ -110,10 +69,10 @@ def _single_arm(analysis: Analysis) -> str:
         if m.estimate.n
     ]
     n = range_text([m.estimate.n for m in analysis.means])
-    return (
-        f"Nothing is compared: the study has one arm. Mean {unit.name} [95 % t interval], n = {n} seeds: "
-        f"{'; '.join(parts)}."
-    )
+    return [
+        "Nothing is compared: the study has one arm.",
+        f"Mean {unit.name} [95 % t interval], n = {n} seeds: {'; '.join(parts)}.",
+    ]
 
 
 def _at(found: list[Condition], analysis: Analysis) -> str:
@@ -125,76 +84,97 @@ def _at(found: list[Condition], analysis: Analysis) -> str:
 
 
 def _sized(rows: list[Comparison], analysis: Analysis) -> str:
-    """List differences, e.g. "10: −3.1 [−5.0, −1.2], p = 0.03; 20: ..."; many by their range."""
+    """Say where differences are and how large, e.g. " at Labels = 10 (−3.1 [−5.0, −1.2], p = 0.03) and 20 (...)"."""
     study, unit = analysis.evidence.study, analysis.unit
     if len(rows) > MOST_LISTED:
         means = sorted(unit.scale * row.difference.mean for row in rows)
         ends = [number(mean, unit.decimals, sign=True) for mean in (means[0], means[-1])]
-        return f"{' to '.join(ends)}, each p at most {p_text(max(row.p_holm for row in rows))}"
-    parts = []
-    for row in rows:
-        text = f"{estimate_text(row.difference, analysis.unit, sign=True)}, p = {p_text(row.p_holm)}"
-        one = len(study.factors) == 1
-        where = level_text(row.condition[0]) if one else condition_text(row.condition, study.factors)
-        parts.append(text if len(conditions(study)) == 1 else f"{where}: {text}")
-    return "; ".join(parts)
+        most = p_text(max(row.p_holm for row in rows))
+        return f"{_at([row.condition for row in rows], analysis)} ({' to '.join(ends)}, each p at most {most})"
+    sizes = [f"({estimate_text(r.difference, unit, sign=True)}, p = {p_text(r.p_holm)})" for r in rows]
+    if len(conditions(study)) == 1:
+        return f" {sizes[0]}"
+    if len(study.factors) == 1:
+        places = [level_text(row.condition[0]) for row in rows]
+        return f" at {study.factors[0].label} = {listed([f'{a} {b}' for a, b in zip(places, sizes, strict=True)])}"
+    places = [condition_text(row.condition, study.factors) for row in rows]
+    return f" at {'; '.join(f'{a} {b}' for a, b in zip(places, sizes, strict=True))}"
 
 
 def _verdicts(analysis: Analysis) -> list[str]:
     """The summary first, then a sentence per arm that is shown to differ, then the arms that are not."""
     study, unit = analysis.evidence.study, analysis.unit
-    baseline = analysis.label(study.baseline)
-    arms = list(dict.fromkeys(row.arm for row in analysis.comparisons))
-    if not smallest_p(analysis.comparisons)[1] <= ALPHA:
+    family, baseline = analysis.family, analysis.label(study.baseline)
+    arms = list(dict.fromkeys(row.arm for row in family))
+    if not smallest_p(family)[1] <= ALPHA:
         return [f"No difference from {baseline} is shown, and with so few seeds none could be, however large."]
-    helped = [a for a in arms if any(r.arm == a and r.verdict == "better" for r in analysis.comparisons)]
-    if not helped:
-        sentences = [f"No arm is shown to have a lower {unit.name} than {baseline}."]
-    else:
-        names = listed([analysis.label(a) for a in helped])
-        sentences = [f"A lower {unit.name} than {baseline} is shown for {names}."]
-    unclear = []
+    first = [f"No arm is shown to have a lower {unit.name} than {baseline}."]
+    if better := _named([row for row in family if row.verdict == "better"], analysis):
+        first = [f"A lower {unit.name} than {baseline} is shown for {better}."]
+    if worse := _named([row for row in family if row.verdict == "worse"], analysis):
+        first.append(f"A higher one is shown for {worse}.")
+    details, unclear = [], []
     for arm in arms:
-        rows = [row for row in analysis.comparisons if row.arm == arm]
+        rows = [row for row in family if row.arm == arm]
         if all(row.verdict == "no difference shown" for row in rows):
             unclear.append(analysis.label(arm))
         else:
-            sentences.append(_arm_sentence(arm, rows, analysis))
+            details.append(_arm_sentence(arm, rows, analysis))
+    if details:
+        differences = f"Differences in{unit.difference}" if unit.difference else "Differences"
+        details = [f"{differences} [95 % t interval], p after Holm.", *details]
     if unclear:
-        count = len(conditions(study))
-        where = f" at any of the {count} conditions" if count > 1 else ""
-        they = "it is" if len(unclear) == 1 else "they are"
-        sentences.append(f"For {listed(unclear)} no difference is shown{where}: {they} not shown to help.")
-    return sentences
+        tested = list(dict.fromkeys(row.condition for row in family))
+        many = len(tested) > MOST_LISTED
+        where = f" at any of the {len(tested)} tested conditions" if many else _at(tested, analysis)
+        details.append(f"For {listed(unclear)} no difference is shown{where}: not shown to help.")
+    return [" ".join(first), *details]
+
+
+def _named(rows: list[Comparison], analysis: Analysis) -> str:
+    """Name arms with the conditions of some comparisons, e.g. "A at Labels = 20 and 50; B at Labels = 20"."""
+    arms = dict.fromkeys(row.arm for row in rows)
+    places = {arm: [row.condition for row in rows if row.arm == arm] for arm in arms}
+    return "; ".join(f"{analysis.label(arm)}{_at(found, analysis)}" for arm, found in places.items())
 
 
 def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
-    in_unit = f" in{analysis.unit.difference}" if analysis.unit.difference else ""
+    """Say where an arm is better, worse and neither; no verb, for a label may be singular or plural."""
     clauses = []
     for verdict in ("better", "worse"):
         if found := [row for row in rows if row.verdict == verdict]:
-            where = _at([row.condition for row in found], analysis)
-            clauses.append(f"is {verdict}{where} (difference{in_unit}: {_sized(found, analysis)})")
+            clauses.append(f"{verdict}{_sized(found, analysis)}")
     if found := [row for row in rows if row.verdict == "no difference shown"]:
-        clauses.append(f"shows no difference{_at([row.condition for row in found], analysis)}")
-    helps = any(row.verdict == "better" for row in rows)
-    return f"{analysis.label(arm)} {listed(clauses)}{'' if helps else ': it does not help'}."
+        clauses.append(f"no difference shown{_at([row.condition for row in found], analysis)}")
+    verdicts = {row.verdict for row in rows}
+    end = "" if "better" in verdicts else "; does not help" if verdicts == {"worse"} else "; not shown to help"
+    return f"{analysis.label(arm)}: {', '.join(clauses)}{end}."
 
 
 def _footing(analysis: Analysis) -> list[str]:
     """What the verdicts rest on: n, the family, the p floor, and what could not have been shown."""
-    rows = analysis.comparisons
+    rows = analysis.family
     floor, floor_holm = smallest_p(rows)
     pairs = [row.difference.n for row in rows]
     tests = (
-        f"n = {range_text(pairs)} paired seeds, exact sign-flip tests and Holm's correction over the "
-        f"{counted(len(rows), 'comparison')} of the study at {100 * ALPHA:g} %"
+        f"n = {range_text(pairs)} paired seeds, exact sign-flip tests and Holm's correction over "
+        f"{analysis.family_text} at {100 * ALPHA:g} %"
     )
     floors = f"with n = {max(pairs)} the smallest possible p is {p_text(floor)}, after Holm {p_text(floor_holm)}"
     if not floor_holm <= ALPHA:
         needed = f"a verdict would take at least {pairs_needed(len(rows))} seeds"
         return [f"The study has {tests}; {floors}, and {needed}.", *_indications(analysis)]
     sentences = [f"The verdicts rest on {tests}; {floors}."]
+    if fewer := [row for row in rows if row.difference.n < max(pairs)]:
+        where = _named(fewer, analysis) if len(fewer) <= MOST_LISTED else counted(len(fewer), "comparison")
+        least = min(pairs)
+        floor_there = f"with {least} pairs p cannot go below {p_text(p_floor(least))}" if least else "some have none"
+        sentences.append(f"Lost runs left fewer pairs for {where}; {floor_there}.")
+    if torn := _named([r for r in rows if r.p_holm <= ALPHA and r.difference.low <= 0 <= r.difference.high], analysis):
+        sentences.append(
+            f"Test and interval disagree for {torn}: the t interval includes zero, for the differences vary strongly "
+            "in size. Take that verdict with care."
+        )
     if max(pairs) < SEEDS_FOR_A_CLAIM:
         sentences.append(f"Below {SEEDS_FOR_A_CLAIM} seeds this is an indication, not a claim.")
     if any(row.verdict == "no difference shown" for row in rows):
@@ -205,11 +185,11 @@ def _footing(analysis: Analysis) -> list[str]:
 def _indications(analysis: Analysis) -> list[str]:
     """Name the intervals that exclude zero where no corrected test could have shown anything."""
     parts = []
-    for arm in dict.fromkeys(row.arm for row in analysis.comparisons):
+    for arm in dict.fromkeys(row.arm for row in analysis.family):
         for word, sign in (("lower", -1), ("higher", 1)):
             found = [
                 row.condition
-                for row in analysis.comparisons
+                for row in analysis.family
                 if row.arm == arm and sign * row.difference.low > 0 and sign * row.difference.high > 0
             ]
             if found:
@@ -219,6 +199,25 @@ def _indications(analysis: Analysis) -> list[str]:
     return [
         "As an indication only, single 95 % intervals, not corrected for their number, exclude zero for: "
         f"{'; '.join(parts)}."
+    ]
+
+
+def _descriptions(analysis: Analysis) -> list[str]:
+    """Give the mean differences outside the family, which are no tests and claim nothing."""
+    unit, rows = analysis.unit, analysis.described
+    if not any(row.difference.n for row in rows):
+        return []
+    parts = []
+    for arm in dict.fromkeys(row.arm for row in rows):
+        means = [unit.scale * row.difference.mean for row in rows if row.arm == arm]
+        one_by_one = len(analysis.evidence.study.factors) == 1 and len(means) <= MOST_LISTED
+        ends = sorted(mean for mean in means if mean == mean)
+        texts = [number(mean, unit.decimals, sign=True) for mean in (means if one_by_one else ends[:1] + ends[-1:])]
+        parts.append(f"{analysis.label(arm)} {listed(texts) if one_by_one else ' to '.join(texts)}")
+    in_unit = f" in{unit.difference}" if unit.difference else ""
+    return [
+        f"At {analysis.first_levels(rows)}, outside the family, nothing is claimed; the mean differences{in_unit} "
+        f"were: {'; '.join(parts)}."
     ]
 
 
@@ -235,7 +234,8 @@ def _losses(analysis: Analysis) -> list[str]:
     if not lost:
         return []
     total = sum(statuses.values())
-    text = f"Of the {counted(total, 'planned run')} these have no result and are left out: {listed(lost)}"
+    count = total - statuses.get("complete", 0)
+    text = f"Of the {counted(total, 'planned run')}, {count} gave no result and are left out ({listed(lost)})"
     if not analysis.pessimistic or single_seed(analysis.evidence.study):
         return [f"{text}."]
     unit = analysis.unit

@@ -108,5 +108,6 @@ class Document:
     subtitle: str
     question: str
     expectation: str
-    answer: str
+    answer: tuple[str, ...]
+    """Paragraphs; the first can stand alone."""
     sections: tuple[Section, ...]

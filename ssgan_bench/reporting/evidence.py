@@ -329,6 +329,8 @@ def read_evidence(folder: Path) -> Evidence:
     ) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ConfigError(f"{folder}: not the evidence folder of a report ({reason})") from None
+    if study.factors and not set(study.family) & set(study.factors[0].levels):
+        raise ConfigError(f"{folder / 'study.json'}: family: names no level of {study.factors[0].key}; correct it")
     levels = {cell.cell_id: cell.levels for cell in study.cells}
     for frame, name in ((runs, "runs.csv"), (curves, "curves.csv")):
         if unknown := set(frame["cell_id"]) - set(levels):

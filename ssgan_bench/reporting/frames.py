@@ -160,7 +160,9 @@ def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Compa
     tested = [i for i, (_, c) in enumerate(keys) if in_family(study, c)]
     adjusted = dict(zip(tested, holm([p_values[i] for i in tested]).tolist(), strict=True))
     return [
-        Comparison(arm, c, mean_interval(d), p, adjusted.get(i, math.nan), hedges_gz(d) if d else math.nan, i in adjusted)
+        Comparison(
+            arm, c, mean_interval(d), p, adjusted.get(i, math.nan), hedges_gz(d) if d else math.nan, i in adjusted
+        )
         for i, ((arm, c), d, p) in enumerate(zip(keys, differences, p_values, strict=True))
     ]
 

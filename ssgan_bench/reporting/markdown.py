@@ -58,7 +58,8 @@ def to_markdown(document: Document) -> str:
     ]
     if document.expectation:
         head.append(f"**Expected before running.** {escape(document.expectation)}")
-    head.append(f"**Answer.** {escape(document.answer)}")
+    first, *further = document.answer
+    head += [f"**Answer.** **{escape(first)}**", *(escape(paragraph) for paragraph in further)]
     parts = list(head)
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")

@@ -15,9 +15,9 @@ import jinja2
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.store import RecordStore
-from ssgan_bench.reporting.answer import analyze
+from ssgan_bench.reporting.analysis import analyze
+from ssgan_bench.reporting.drawing import to_bytes
 from ssgan_bench.reporting.evidence import Evidence, read_evidence, write_evidence
-from ssgan_bench.reporting.figures import to_bytes
 from ssgan_bench.reporting.markdown import to_markdown
 from ssgan_bench.reporting.sections import build
 from ssgan_bench.reporting.tables import main_table, plain
@@ -30,7 +30,7 @@ class ReportResult:
     index: Path
     """The page."""
     answer: str
-    """One paragraph."""
+    """A few short paragraphs, the first of which can stand alone."""
     main_table: str
     """Plain text for a terminal."""
 
@@ -114,4 +114,4 @@ def _fill(folder: Path, evidence: Evidence) -> tuple[str, str]:
     page = environment.get_template("page.html.j2").render(document=document, embed=embed, style=style)
     (folder / "index.html").write_bytes(page.encode())
     (folder / "report.md").write_bytes(to_markdown(document).encode())
-    return document.answer, plain(main_table(analysis))
+    return "\n\n".join(document.answer), plain(main_table(analysis))

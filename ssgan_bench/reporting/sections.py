@@ -1,13 +1,15 @@
 """What a report says, in order: sections of text, tables and figures built from the analysis."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures, tables
-from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, Analysis, answer, effect_of_losses
+from ssgan_bench.reporting import figures, run_tables, tables
+from ssgan_bench.reporting.analysis import Analysis
+from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, answer, effect_of_losses
 from ssgan_bench.reporting.document import (
     Block,
     Bullets,
@@ -81,7 +83,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
 
 
 def _certainty(analysis: Analysis, parts: Parts) -> Section:
-    study, rows = analysis.evidence.study, analysis.comparisons
+    study, rows, tests = analysis.evidence.study, analysis.comparisons, analysis.family
     statuses = analysis.statuses
     total, done = sum(statuses.values()), statuses.get("complete", 0)
     seeds = len({(cell.split_seed, cell.model_seed) for cell in study.cells})
@@ -89,21 +91,26 @@ def _certainty(analysis: Analysis, parts: Parts) -> Section:
     if single_seed(study):
         items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
     elif rows:
-        floor, floor_holm = smallest_p(rows)
+        floor, floor_holm = smallest_p(tests)
         items.append(
             "Every arm sees the same seeds, so arms are compared seed by seed: "
             f"n = {range_text([row.difference.n for row in rows])} pairs per comparison."
         )
         items.append(
             f"The exact sign-flip test of that many pairs cannot give a p below {p_text(floor)}; after "
-            f"Holm's correction over all {counted(len(rows), 'comparison')}, not below {p_text(floor_holm)}."
+            f"Holm's correction over {analysis.family_text}, not below {p_text(floor_holm)}."
         )
+        if analysis.described:
+            items.append(
+                f"The family of tests was declared before the runs. The other comparisons, at "
+                f"{analysis.first_levels(analysis.described)}, are described only: nothing is claimed there."
+            )
         if not floor_holm <= ALPHA:
             items.append(
                 f"That is above {ALPHA:g}: this study can indicate a difference and cannot show one. "
-                f"{pairs_needed(len(rows))} seeds would be the fewest that could."
+                f"{pairs_needed(len(tests))} seeds would be the fewest that could."
             )
-        elif max(row.difference.n for row in rows) < SEEDS_FOR_A_CLAIM:
+        elif max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
             items.append(f"The protocol asks for at least {SEEDS_FOR_A_CLAIM} seeds for a claim; these are fewer.")
         items.append(
             "Intervals are 95 % t intervals over seeds: they cover the choice of labeled images, "
@@ -143,7 +150,7 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
         over = "by arm" if dots else f"against {study.factors[0].label}, by arm"
         shown.append(Figure(name, f"{unit.name} {over}{f'; {where}' if where else ''}"))
     n = range_text([m.estimate.n for m in analysis.means])
-    interval = "no intervals: one seed" if single_seed(study) else f"lines: 95 % t interval, n = {n} seeds"
+    interval = "no intervals: one seed" if single_seed(study) else f"bars: 95 % t interval, n = {n} seeds"
     single = "" if single_seed(study) else "; faint: single runs"
     large = "Marker: mean" if not single_seed(study) else "Marker: the one value"
     caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better."
@@ -166,8 +173,8 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
     n = range_text([row.difference.n for row in analysis.comparisons])
     caption = (
         f"Each arm minus {baseline}, paired by seed; line: 95 % t interval, n = {n} pairs, not corrected; "
-        f"filled: shown at {100 * ALPHA:g} % after Holm over {len(analysis.comparisons)} comparisons, "
-        "hollow: not shown."
+        f"filled: shown at {100 * ALPHA:g} % after Holm over {analysis.family_text}, hollow: not shown."
+        + (" Pale: outside the family, described only." if analysis.described else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
     return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table))
@@ -193,12 +200,12 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
     losses = list(dict.fromkeys(frame.loc[frame["kind"] == "loss", "name"]))
     groups = (
         ("validation", 4, [("validation", name, AXIS_LABELS[name]) for name in validation]),
-        ("losses", 2, [("loss", name, name.replace("_", " ")) for name in losses]),
+        ("losses", 2, [("loss", name, name.replace("real_fake", "real/fake").replace("_", " ")) for name in losses]),
     )
     spread = "" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds."
     blocks: list[Block] = []
     for prefix, most, names in groups:
-        chosen = figures.shown_conditions(conditions(study), most)
+        chosen = figures.spread(conditions(study), most)
         shown = []
         for i, condition in enumerate(chosen if names else []):
             own = frame[[c == condition for c in frame["condition"]]]
@@ -215,6 +222,10 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
     return Section("curves", title, tuple(blocks))
 
 
+MOST_GRIDS = 7
+"""Sample grids of one arm that fit one line of the page."""
+
+
 def _samples(analysis: Analysis, parts: Parts) -> Section:
     study, title = analysis.evidence.study, "Generated samples"
     cells = {cell.cell_id: cell for cell in study.cells}
@@ -225,11 +236,14 @@ def _samples(analysis: Analysis, parts: Parts) -> Section:
             continue
         cell = cells[names[0].split("_")[0]]
         where = condition_text(condition_of(cell.levels, study.factors), study.factors)
-        grids = tuple(Sample(f"evidence/samples/{n}", _step_text(n)) for n in names)
+        grids = tuple(Sample(f"evidence/samples/{n}", _step_text(n)) for n in figures.spread(names, MOST_GRIDS))
         blocks.append(Samples(f"{arm.label} ({where + ', ' if where else ''}model seed {cell.model_seed})", grids))
     if not blocks:
         return Section("samples", title, (Text("No arm of this study has stored samples."),))
-    rule = "Chosen by rule, not by looks: lowest model seed, largest level; the last evaluation is large."
+    rule = (
+        "Chosen by rule, not by looks: lowest model seed, largest level, evenly spaced evaluations; "
+        "the last one is large."
+    )
     return Section("samples", title, (Text(rule), *blocks))
 
 
@@ -240,13 +254,13 @@ def _step_text(name: str) -> str:
 
 
 def _timing(analysis: Analysis, parts: Parts) -> Section:
-    table, parts.csv["tables/timing.csv"] = tables.timing(analysis)
+    table, parts.csv["tables/timing.csv"] = run_tables.timing(analysis)
     blocks: tuple[Block, ...] = (table,) if table.rows else (Text("No complete run has a timing."),)
     return Section("time", "Time per run", blocks)
 
 
 def _problems(analysis: Analysis, parts: Parts) -> Section:
-    table, parts.csv["tables/problems.csv"] = tables.problems(analysis)
+    table, parts.csv["tables/problems.csv"] = run_tables.problems(analysis)
     title = "Failed, diverged and missing runs"
     if not table.rows:
         return Section("problems", title, (Text("None: every planned run has a result."),))
@@ -291,14 +305,17 @@ def _protocol(analysis: Analysis, parts: Parts) -> Section:
         items.append("Some runs were made from a checkout with uncommitted changes (+dirty).")
     starts = sorted(start for start in runs["started_at"] if start)
     if starts:
-        items.append(f"First run started {starts[0]}, last run {starts[-1]}.")
-    split_table, parts.csv["tables/splits.csv"] = tables.splits(analysis)
-    environment, parts.csv["tables/environment.csv"] = tables.environment(analysis)
+        first, last = (
+            re.sub(r"^(.{10})T(.{5}).*(Z|\+00:00)$", r"\1 \2 UTC", start) for start in (starts[0], starts[-1])
+        )
+        items.append(f"First run started {first}, last run {last}.")
+    split_table, parts.csv["tables/splits.csv"] = run_tables.splits(analysis)
+    environment, parts.csv["tables/environment.csv"] = run_tables.environment(analysis)
     return Section("protocol", "Protocol and environment", (Bullets(tuple(items)), split_table, environment))
 
 
 def _configuration(analysis: Analysis, parts: Parts) -> Section:
-    differing, shared, parts.csv["tables/config.csv"] = tables.configuration(analysis)
+    differing, shared, parts.csv["tables/config.csv"] = run_tables.configuration(analysis)
     factors = [
         f"{factor.label} ({factor.key}): {listed([level_text(level) for level in factor.levels])}"
         for factor in analysis.evidence.study.factors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 EXACT_UP_TO = 20
 """Largest n for which all 2^n sign patterns are enumerated (8 MiB at n = 20)."""
@@ -54,7 +54,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     if n == 1:
         return Estimate(mean, math.nan, math.nan, math.nan, 1)
     sd = float(array.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, sd, n)
 
 

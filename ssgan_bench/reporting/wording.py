@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 from ssgan_bench.records.schema import FactorInfo
 from ssgan_bench.reporting.evidence import Evidence
@@ -53,10 +54,14 @@ def number(value: float, decimals: int, *, sign: bool = False) -> str:
 
 
 def p_text(p: float) -> str:
-    """Write a p value with two significant digits."""
+    """Write a p value with two significant digits, ties away from zero: exact p values such as 1/8 often tie."""
     if not math.isfinite(p):
         return NONE
-    return "1" if p >= 0.995 else f"{p:.2f}" if p >= 0.095 else f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
+    if p < 1e-4:
+        return f"{p:.0e}"
+    digits = max(2, 1 - math.floor(math.log10(p)))
+    rounded = Decimal(p).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return "1" if rounded == 1 else f"{rounded:f}"
 
 
 def estimate_text(estimate: Estimate, unit: Unit, *, sign: bool = False) -> str:

@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.multitest import multipletests
 from synthetic import ARMS, LABELS, lost, make_plan, make_record, with_losses
 
 from ssgan_bench.config import ConfigError
@@ -183,6 +185,63 @@ def test_too_few_seeds_for_the_family_are_said_to_show_nothing(make_store, tmp_p
 
 
 @pytest.mark.usefixtures("blank_figures")
+def test_declared_family_can_show_with_eight_seeds_what_all_levels_together_cannot(make_store, tmp_path):
+    # The same runs as above, but 6 declared comparisons: 6 times 2/2^8 is 0.047.
+    plan = make_plan(family=(10, 20))
+    result = write_report(make_store(plan, lambda cell: {"points": 1}), tmp_path / "report")
+    first, *_ = result.answer.split("\n\n")
+    assert first.startswith(
+        "A lower test error than Labels only is shown for K-logit GAN with feature matching "
+        "at Labeled images = 10 and 20."
+    )
+    assert "the declared family of 6 comparisons (Labeled images = 10 and 20)" in result.answer
+    assert "after Holm 0.047" in result.answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_holm_runs_over_the_declared_family_only_and_other_levels_claim_nothing(make_store, tmp_path):
+    plan = make_plan(family=(10, 20))
+    result = write_report(make_store(plan, lambda cell: {"points": 1}), tmp_path / "report")
+    rows = read_rows(tmp_path / "report" / "tables" / "differences.csv")
+    inside = [row for row in rows if row["data.num_labels"] in ("10", "20")]
+    outside = [row for row in rows if row["data.num_labels"] in ("50", "200")]
+    assert len(inside) == len(outside) == 6
+    adjusted = multipletests([float(row["p"]) for row in inside], method="holm")[1]
+    assert [float(row["p_holm"]) for row in inside] == pytest.approx(list(adjusted))
+    assert {row["in_family"] for row in inside} == {"True"}
+    # The K-logit arm wins at 50 labels for every seed, and still nothing is claimed there.
+    assert min(float(row["p"]) for row in outside) == 2 / 2**8
+    assert {(row["p_holm"], row["verdict"], row["in_family"]) for row in outside} == {("", "described only", "False")}
+    assert all(float(row["low"]) < float(row["mean"]) < float(row["high"]) for row in outside)
+    described = [text for text in result.answer.split("\n\n") if "Labeled images = 50" in text]
+    assert len(described) == 1
+    assert described[0].startswith("At Labeled images = 50 and 200, outside the family, nothing is claimed;")
+    page = html.unescape(result.index.read_text())
+    assert page.count("not in the family") == len(outside)
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_family_spans_the_levels_of_further_factors(make_store, tmp_path):
+    width = FactorInfo(key="network.width", label="Width", levels=(16, 32))
+    plan = make_plan(arms=TWO, factors=(BUDGETS, width), family=(10,), seeds=(0, 1, 2))
+    write_report(make_store(plan), tmp_path / "report")
+    rows = read_rows(tmp_path / "report" / "tables" / "differences.csv")
+    tested = {(row["data.num_labels"], row["network.width"]) for row in rows if row["in_family"] == "True"}
+    assert tested == {("10", "16"), ("10", "32")}
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_family_that_names_no_level_is_refused_in_one_line(report, tmp_path):
+    _, _, folder = report
+    study = folder / "evidence" / "study.json"
+    plan = json.loads(study.read_text())
+    assert plan["family"] == [10, 200]
+    study.write_text(json.dumps(plan | {"family": [11]}))
+    with pytest.raises(ConfigError, match=r"family: names no level of data\.num_labels"):
+        render(folder / "evidence", tmp_path / "new")
+
+
+@pytest.mark.usefixtures("blank_figures")
 def test_answer_names_where_an_arm_is_better_worse_and_not_shown(make_store, tmp_path):
     plan = make_plan(
         arms=(("supervised_only", "Labels only"), ("a", "Method A"), ("b", "Method B")),
@@ -197,11 +256,29 @@ def test_answer_names_where_an_arm_is_better_worse_and_not_shown(make_store, tmp
         return {"error_rate": 0.4 + shift + (wobble if cell.arm != "supervised_only" else 0), "points": 1}
 
     answer = write_report(make_store(plan, change), tmp_path / "report").answer
-    assert "A lower test error than Labels only is shown for Method A." in answer
-    assert "Method A is better at Labeled images = 10 (difference in percentage points: 10: −9.4" in answer
-    assert "is worse at Labeled images = 200" in answer
-    assert "Method B is worse at Labeled images = 10" in answer
-    assert "shows no difference at Labeled images = 200: it does not help." in answer
+    assert answer.startswith(
+        "A lower test error than Labels only is shown for Method A at Labeled images = 10. "
+        "A higher one is shown for Method A at Labeled images = 200; Method B at Labeled images = 10.\n"
+    )
+    assert "Method A: better at Labeled images = 10 (−9.4 [" in answer
+    assert ", worse at Labeled images = 200 (+5.5 [" in answer
+    assert "Method B: worse at Labeled images = 10 (" in answer
+    assert ", no difference shown at Labeled images = 200; not shown to help." in answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_verdict_whose_interval_includes_zero_is_flagged(make_store, tmp_path):
+    # Seven seeds gain 0.1 points and one gains 10: all signs agree, so p is at its floor, but the t interval is wide.
+    plan = make_plan(arms=TWO, factors=(BUDGETS,))
+
+    def change(cell):
+        gain = 0 if cell.arm == "supervised_only" else 0.1 if cell.model_seed == 0 else 0.001
+        steady = cell.levels["data.num_labels"] == 200
+        return {"error_rate": 0.4 - (0.1 if steady and gain else gain), "points": 1}
+
+    answer = write_report(make_store(plan, change), tmp_path / "report").answer
+    assert "is shown for K-logit GAN with feature matching at Labeled images = 10 and 200." in answer
+    assert "Test and interval disagree for K-logit GAN with feature matching at Labeled images = 10:" in answer
 
 
 @pytest.mark.usefixtures("blank_figures")
@@ -213,6 +290,34 @@ def test_both_readings_of_lost_runs_are_given(report):
     assert lost_rows["counted_as_worst"]["n"] == "8"
     assert float(lost_rows["counted_as_worst"]["mean"]) > float(lost_rows["dropped"]["mean"]) + 0.05
     assert "counting each failed or diverged run as 90.0 %" in result.answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+@pytest.mark.parametrize(("num_classes", "chance"), [(2, "50.0 %"), (4, "75.0 %"), (100, "99.0 %")])
+def test_lost_run_counts_as_chance_level_of_the_recorded_classes(num_classes, chance, make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2))
+    # The lost run failed before it knew its classes.
+    failed = lost(status="failed", error="boom", splits=None)
+    store = make_store(
+        plan,
+        lambda cell: failed if cell is plan.cells[-1] else {"error_rate": 0.2, "num_classes": num_classes},
+    )
+    answer = write_report(store, tmp_path / "report").answer
+    assert f"counting each failed or diverged run as {chance} instead" in answer
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_lost_run_counts_as_the_worst_run_where_that_is_worse_than_chance(make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2))
+    store = make_store(
+        plan,
+        lambda cell: (
+            lost(status="diverged", diverged_step=7, num_classes=2)
+            if cell is plan.cells[-1]
+            else {"error_rate": 0.6 if cell is plan.cells[0] else 0.2, "num_classes": 2}
+        ),
+    )
+    assert "run as 60.0 % instead" in write_report(store, tmp_path / "report").answer
 
 
 FACTOR_SETS = {

@@ -16,10 +16,18 @@ from ssgan_bench.reporting.stats import (
     pairs_needed,
     sign_flip_p,
 )
+from ssgan_bench.reporting.wording import p_text
 
 # Darwin's Zea mays data as analyzed by Fisher (The Design of Experiments, section 21): 863 of the 2^15 sign
 # patterns sum to at least 314, so the two-sided p is 2 * 863 / 32768 (ties counted; 0.0527).
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(1 / 8, "0.13"), (3 / 8, "0.38"), (1 / 16, "0.063"), (2 / 256, "0.0078"), (0.5, "0.50"), (1, "1")]
+)
+def test_p_values_are_rounded_half_up_to_two_digits(p, text):
+    assert p_text(p) == text
 
 
 def test_sign_flip_reproduces_fishers_count_for_darwins_data():
