@@ -6,7 +6,7 @@ A configuration is plain data. What a method's own options are is declared besid
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -132,8 +132,11 @@ def _resolve_method(value: Any) -> Any:
         raise ValueError("must be a table such as { name = 'supervised' } or { preset = 'article' }")
     options = dict(value)
     if (preset := options.pop("preset", None)) is not None:
-        options = method_preset(preset) | options
-    cls = MethodConfig.by_name.get(options.get("name", ""))
+        declared = method_preset(preset)
+        if options.get("name", declared["name"]) != declared["name"]:
+            raise ValueError(f"preset {preset!r} belongs to method {declared['name']!r}, not to {options['name']!r}")
+        options = declared | options
+    cls = MethodConfig.by_name.get(str(options.get("name")))
     if cls is None:
         raise ValueError(f"unknown method {options.get('name')!r}; known: {', '.join(sorted(MethodConfig.by_name))}")
     return cls.model_validate(options)
@@ -146,7 +149,7 @@ def method_preset(preset: str) -> dict[str, Any]:
         ValueError: no method declares that preset.
     """
     for name, cls in MethodConfig.by_name.items():
-        if preset in cls.presets:
+        if str(preset) in cls.presets:  # a study file may hold anything, even what cannot be looked up
             return {"name": name} | cls.presets[preset]
     known = sorted(preset for cls in MethodConfig.by_name.values() for preset in cls.presets)
     raise ValueError(f"unknown method preset {preset!r}; known: {', '.join(known)}")
@@ -163,7 +166,7 @@ class RunConfig(Frozen):
     split_seed: Seed = 0
     """Decides which images are labeled, validation and (without an official test set) test."""
     model_seed: Seed = 0
-    """Decides initialisation, noise and data order; shared by all arms of a study (common random numbers)."""
+    """Decides initialization, noise and data order; shared by all arms of a study (common random numbers)."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -194,16 +197,27 @@ class Mistake(Frozen):
     message: str
 
 
-def mistakes_in(error: ValidationError, prefix: str = "") -> list[Mistake]:
-    """List what pydantic found wrong, with dotted keys below `prefix`."""
+def mistakes_in(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Mistake]:
+    """List what pydantic found wrong with input for `model`, with dotted keys below `prefix`."""
     found = []
     for item in error.errors():
         key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "unknown key"
+            message = f"unknown key; known here: {', '.join(_keys_beside(model, item['loc']))}"
         found.append(Mistake(key=key, value=item["input"], message=message))
     return found
+
+
+def _keys_beside(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Keys that the table around `location` may have."""
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        else:  # an entry of dict[..., Model] or list[Model]
+            model = get_args(model)[-1]
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
 def parse_run_config(values: dict[str, Any]) -> tuple[RunConfig | None, list[Mistake]]:
@@ -213,10 +227,11 @@ def parse_run_config(values: dict[str, Any]) -> tuple[RunConfig | None, list[Mis
         (config, []) or (None, mistakes).
     """
     mistakes: list[Mistake] = []
-    try:  # first on its own: pydantic loses the keys of errors raised inside another validator
+    try:  # first on its own: only the method's own class can say which keys are known
         method = _resolve_method(values.get("method"))
     except ValidationError as error:
-        mistakes += mistakes_in(error, "method")
+        name = values["method"].get("name") or method_preset(values["method"]["preset"])["name"]
+        mistakes += mistakes_in(error, MethodConfig.by_name[name], "method")
     except ValueError as error:
         mistakes.append(Mistake(key="method", value=values.get("method"), message=str(error)))
     else:
@@ -224,6 +239,6 @@ def parse_run_config(values: dict[str, Any]) -> tuple[RunConfig | None, list[Mis
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        others = [m for m in mistakes_in(error) if not (m.key == "method" and mistakes)]
+        others = [m for m in mistakes_in(error, RunConfig) if not (mistakes and m.key.split(".")[0] == "method")]
         return None, mistakes + others
     return config, []

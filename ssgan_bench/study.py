@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ssgan_bench.config import ConfigError
 
@@ -28,9 +31,16 @@ exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong i
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the argument parser."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ssgan_bench.study",
         description="Run a study: train every cell (arm x level x seed), record each run, write a report.",
         epilog=EPILOG,
@@ -72,16 +82,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
-        if options.study is None:
-            return list_studies()
-        return run_study(options)
+        with _sigterm_as_interrupt():
+            return list_studies() if options.study is None else run_study(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished runs are kept, the same command continues")
+        return 130
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error}; nothing finished is lost, the same command continues", file=sys.stderr)
+        print(f"error: {error}; finished runs are kept, the same command continues", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def study_paths() -> dict[str, Path]:
@@ -203,7 +229,9 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.checks import check_cells
     from ssgan_bench.trials.coordinator import FatalError, run_plan
+    from ssgan_bench.trials.presence import folder_lock
     from ssgan_bench.trials.progress import ProgressDisplay, describe_counts
+    from ssgan_bench.trials.queue import sqlite_url
     from ssgan_bench.trials.worker import WorkerSpec
 
     root = data_root(options.data_dir)
@@ -213,9 +241,10 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     if options.fresh:
         _set_aside(folder)
     store = RecordStore(folder)
-    _refuse_changed_plan(store, plan)
-    store.write_plan(plan)
-    url = options.storage or f"sqlite:///{(folder / 'optuna.db').resolve()}"
+    with folder_lock(folder):
+        _refuse_changed_plan(store, plan)
+        store.write_plan(plan)
+    url = options.storage or sqlite_url(folder / "optuna.db")
     spec = WorkerSpec(url, plan, folder, root, device, git_commit())
     try:
         with ProgressDisplay(len(plan.cells)) as display:
@@ -246,10 +275,13 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
 
 def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
     from ssgan_bench.trials.plan import changes_between
+    from ssgan_bench.trials.presence import anyone_alive
 
     stored = store.plan()
     changes = [] if stored is None else changes_between(stored, plan)
-    if changes:
+    if stored is None or not changes:
+        return
+    if anyone_alive(store.folder) or any(store.record(cell.cell_id) for cell in stored.cells):
         raise ConfigError(
             f"{store.folder}: its runs belong to another version of this study ({'; '.join(changes[:6])}"
             f"{'; ...' * (len(changes) > 6)}); use --out DIR to keep both, or --fresh to set the old runs aside"
@@ -257,11 +289,11 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    from ssgan_bench.trials.queue import Worker
+    from ssgan_bench.trials.presence import anyone_alive
 
     if not folder.exists():
         return
-    if Worker.any_alive(folder):
+    if anyone_alive(folder):
         raise ConfigError(f"--fresh: {folder} is in use by another process; stop it first, or use --out DIR")
     target = folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     folder.rename(target)

@@ -95,7 +95,7 @@ class Batches:
         return self._resampled_batch(step) if self._resampled else self._fixed_batch(step)
 
     def images_for_initialization(self, count: int = 500) -> Tensor:
-        """Give up to `count` scaled images that this run may see, for data-dependent initialisation."""
+        """Give up to `count` scaled images that this run may see, for data-dependent initialization."""
         pool = self._unlabeled if self.uses_unlabeled else self._labeled
         index = torch.from_numpy(pool).to(self.images.device)
         order = torch.randperm(len(index), generator=generator(self.config.model_seed, "init/images"))

@@ -14,7 +14,7 @@ from ssgan_bench.seeding import generator, seed_layers
 Generator = conv.Generator | mlp.Generator
 
 Losses = dict[str, Tensor]
-"""Weighted loss terms by name, each a scalar; an update minimises their sum."""
+"""Weighted loss terms by name, each a scalar; an update minimizes their sum."""
 
 
 class Method(ABC):
@@ -49,7 +49,7 @@ class Method(ABC):
 
 
 def build_method(config: RunConfig, channels: int, num_classes: int) -> Method:
-    """Build the configured method with uninitialised networks on the CPU."""
+    """Build the configured method with uninitialized networks on the CPU."""
     return Method.by_config[type(config.method)](config, channels, num_classes)
 
 
@@ -59,7 +59,7 @@ def initialize(method: Method, model_seed: int, images: Tensor) -> None:
     Args:
         method: its networks are changed in place.
         model_seed: names the streams.
-        images: (B, C, H, W) in [-1, 1] on the CPU that the run may see, for data-dependent initialisation (MLP pair).
+        images: (B, C, H, W) in [-1, 1] on the CPU that the run may see, for data-dependent initialization (MLP pair).
     """
     init_weights(method.discriminator, generator(model_seed, "init/discriminator"))
     if method.generator is not None:

@@ -1,7 +1,7 @@
 """Semi-supervised GAN: the discriminator classifies labeled images and tells real from generated ones.
 
-    D minimises  supervised_loss + real_fake_weight * (real_loss + fake_loss)
-    G minimises  adversarial_weight * adversarial_loss + feature_matching_weight * feature_matching_loss
+    D minimizes  supervised_loss + real_fake_weight * (real_loss + fake_loss)
+    G minimizes  adversarial_weight * adversarial_loss + feature_matching_weight * feature_matching_loss
 
 Preset `article` is the article's system (K+1 logits with the R/F neuron first; article.md). Preset `improved_gan`
 is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matching only).

@@ -11,13 +11,13 @@ from ssgan_bench.objectives.supervised import cross_entropy_class_logits
 
 
 class SupervisedConfig(MethodConfig):
-    """Has no options of its own: regularisation is set in network.dropout and optimizer.weight_decay."""
+    """Has no options of its own: regularization is set in network.dropout and optimizer.weight_decay."""
 
     name: Literal["supervised"] = "supervised"
 
 
 class Supervised(Method):
-    """minimise CE(D(x_labeled), y)."""
+    """minimize CE(D(x_labeled), y)."""
 
     config_type = SupervisedConfig
     uses_unlabeled = False

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from ssgan_bench import __version__
 from ssgan_bench.records.schema import Provenance
 
 
@@ -47,7 +48,7 @@ def collect(device: str, device_name: str, num_threads: int, commit: str | None,
         torch=version("torch"),
         torchvision=version("torchvision"),
         optuna=version("optuna"),
-        ssgan_bench=version("ssgan-bench"),
+        ssgan_bench=__version__,
         platform=f"{platform.system()} {platform.machine()}",
         commit=commit,
         dataset_sha256=dataset_sha256,

@@ -5,7 +5,7 @@ absent whatever kills the process.
 """
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -21,16 +21,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the disk is full or the folder is not writable; `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.replace(path)
+    except OSError as error:  # writing, unlike opening, does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _to_json(model: BaseModel) -> bytes:
@@ -70,9 +71,10 @@ class RecordStore:
     def record(self, cell_id: str) -> RunRecord | None:
         """Read one record; None when it is absent or damaged (the cell then runs again)."""
         try:
-            return RunRecord.model_validate_json(self._record_path(cell_id).read_bytes())
+            record = RunRecord.model_validate_json(self._record_path(cell_id).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
+        return record if record.cell.cell_id == cell_id else None
 
     def write_record(self, record: RunRecord) -> None:
         """Store one record."""

@@ -65,7 +65,7 @@ def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> fl
     return config.learning_rate * (min(1.0, remaining / decay_steps) if decay_steps else 1.0)
 
 
-def _update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses) -> Losses:
+def update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses) -> Losses:
     """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
     optimizer.zero_grad()
     total = torch.stack(list(losses.values())).sum()
@@ -76,7 +76,7 @@ def _update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses
 
 
 class Trainer:
-    """The networks, their optimisers and the step that updates them."""
+    """The networks, their optimizers and the step that updates them."""
 
     def __init__(self, config: RunConfig, batches: Batches, num_classes: int):
         self.config, self.batches = config, batches
@@ -109,10 +109,10 @@ class Trainer:
         seed_layers(config.model_seed, "layers", step)
         z = None if method.generator is None else self.latent("z", config.train.batch_size, step)
         losses = method.discriminator_losses(real, z)
-        terms = _update(self.optimizers[0], method.discriminator, losses)
+        terms = update(self.optimizers[0], method.discriminator, losses)
         if method.generator is not None and z is not None:
             losses = method.generator_losses(real, z)
-            terms |= _update(self.optimizers[1], method.generator, losses)
+            terms |= update(self.optimizers[1], method.generator, losses)
         if self.average is not None:
             self.average.update(method.discriminator)
         return terms

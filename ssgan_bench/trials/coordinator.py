@@ -5,13 +5,15 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.trials.presence import Presence
 from ssgan_bench.trials.queue import Queue
 from ssgan_bench.trials.worker import Event, WorkerSpec, work
 
@@ -22,6 +24,8 @@ MAX_FALSE_STARTS = 3
 FALSE_STARTS = "false starts"
 POLL_SECONDS = 2.0
 """How often to look for cells that another process finished or left behind."""
+LINGER_SECONDS = 10.0
+"""How long workers get to end by themselves when no cell is left; a paused one never does."""
 STOP_SECONDS = 3.0
 """How long workers get to end before they are killed."""
 
@@ -55,18 +59,28 @@ class _Process:
         self.events: Connection
         self.events, other_end = context.Pipe(duplex=False)
         self.process = context.Process(target=work, args=(spec, other_end), daemon=True)
-        self.process.start()
+        # Ctrl-C reaches the whole group, but only the coordinator decides: the worker inherits the blocked signal.
+        resource_tracker.ensure_running()  # multiprocessing's own helper, whose start would unblock it
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         other_end.close()
         self.cell_id = ""
         self.has_started = False
 
+    def waitables(self) -> list[Any]:
+        """What to wait for; a pipe that has ended would be ready for ever."""
+        return [self.process.sentinel] if self.events.closed else [self.events, self.process.sentinel]
+
     def drain(self) -> Iterator[Event]:
         """Yield what has arrived."""
         try:
-            while self.events.poll():
+            while not self.events.closed and self.events.poll():
                 yield self.events.recv()
         except (EOFError, OSError):
-            return
+            self.events.close()
 
 
 def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Progress], None]) -> Progress:
@@ -79,57 +93,57 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
 
     Raises:
         FatalError: something that concerns every cell.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the workers are gone when it is raised.
+        KeyboardInterrupt: Ctrl-C; the workers are gone when it is raised.
     """
     store = RecordStore(spec.folder)
-    queue = Queue(spec.url, spec.plan, spec.folder, create=True)
     progress = Progress(total=len(spec.plan.cells))
+
+    def finished_record(cell_id: str) -> RunRecord | None:
+        """Take over what is on disk, whoever wrote it."""
+        if cell_id not in progress.finished:
+            record = store.record(cell_id)
+            if record is not None and record.is_finished:
+                progress.finished[cell_id] = record
+                progress.failed.pop(cell_id, None)
+        return progress.finished.get(cell_id)
+
+    def may_try(cell_id: str) -> bool:
+        _handle_events(processes, store, progress, attempts)  # a dead worker's last words may count as a try
+        return attempts[cell_id] < MAX_ATTEMPTS
+
+    for cell in spec.plan.cells:  # here rather than under the queue's lock: there may be many
+        finished_record(cell.cell_id)
     attempts: Counter[str] = Counter()
     context = multiprocessing.get_context("spawn")
     processes: list[_Process] = []
-    with _sigterm_as_interrupt():
-        try:
-            while True:
-                _collect_records(spec, store, progress)
-                queue.reap()
-                open_cells = [
-                    cell.cell_id
-                    for cell in spec.plan.cells
-                    if cell.cell_id not in progress.finished and attempts[cell.cell_id] < MAX_ATTEMPTS
-                ]
-                queue.enqueue(open_cells)
-                progress.running = queue.running()
-                waiting = queue.waiting()
-                report_progress(progress)
-                if not waiting and not progress.running and not processes:
+    idle_since: float | None = None
+    with (
+        closing(Presence(spec.folder)),
+        closing(Queue(spec.url, spec.plan, spec.folder, create=True)) as queue,
+        _stopped_at_the_end(processes),
+    ):
+        while True:
+            counts = queue.update(finished_record, may_try)
+            progress.running = counts.running
+            report_progress(progress)
+            if counts.waiting or counts.running:
+                idle_since = None
+            else:
+                idle_since = idle_since or time.monotonic()
+                if not processes or time.monotonic() - idle_since > LINGER_SECONDS:
                     return progress
-                for _ in range(min(num_workers - len(processes), waiting)):
-                    processes.append(_Process(context, spec))
-                deadline = time.monotonic() + POLL_SECONDS
-                while processes and time.monotonic() < deadline:
-                    wait(
-                        [p.events for p in processes] + [p.process.sentinel for p in processes],
-                        timeout=POLL_SECONDS,
-                    )
-                    ended = _handle_events(processes, store, progress, attempts)
-                    report_progress(progress)
-                    if ended:
-                        break
-                else:
-                    if not processes:
-                        time.sleep(POLL_SECONDS)  # others are at work; look again soon
-        finally:
-            _stop(processes)
-
-
-def _collect_records(spec: WorkerSpec, store: RecordStore, progress: Progress) -> None:
-    """Take over what is on disk, whoever wrote it."""
-    for cell in spec.plan.cells:
-        if cell.cell_id not in progress.finished:
-            record = store.record(cell.cell_id)
-            if record is not None and record.is_finished:
-                progress.finished[cell.cell_id] = record
-                progress.failed.pop(cell.cell_id, None)
+            starting = sum(not worker.has_started for worker in processes)
+            for _ in range(min(num_workers - len(processes), counts.waiting - starting)):
+                processes.append(_Process(context, spec))
+            deadline = time.monotonic() + POLL_SECONDS
+            if not processes:
+                time.sleep(POLL_SECONDS)  # others are at work; look again soon
+            while processes and (remaining := deadline - time.monotonic()) > 0:
+                wait([thing for worker in processes for thing in worker.waitables()], timeout=remaining)
+                ended = _handle_events(processes, store, progress, attempts)
+                report_progress(progress)
+                if ended:
+                    break
 
 
 def _handle_events(processes: list[_Process], store: RecordStore, progress: Progress, attempts: Counter[str]) -> bool:
@@ -174,9 +188,17 @@ def _handle_events(processes: list[_Process], store: RecordStore, progress: Prog
     return ended
 
 
-def _stop(processes: list[_Process]) -> None:
+@contextmanager
+def _stopped_at_the_end(processes: list[_Process]) -> Iterator[None]:
     """End all workers: politely, then not. A second Ctrl-C must not leave one behind."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        _stop(processes)
+
+
+def _stop(processes: list[_Process]) -> None:
+    previous = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
     for worker in processes:
         worker.process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
@@ -185,18 +207,5 @@ def _stop(processes: list[_Process]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-    signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C while cells run."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    for number, handler in previous:
+        signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """Estimate what a plan costs by timing a few steps of each arm on made-up images of the right shape."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,6 @@ def _now(device: torch.device) -> float:
 
 def free_disk_mib(folder: Path) -> float:
     """Free space where `folder` is or will be."""
-    import shutil
-
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free / 2**20

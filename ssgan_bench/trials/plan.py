@@ -11,6 +11,7 @@ from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
 from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
 
 MAX_CELLS = 20_000
+SEED_KEYS = {"split_seed", "model_seed"}
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
@@ -82,6 +83,8 @@ def make_plan(
         for layer in reversed(layers.values()):
             values = _merged(values, layer)
         config, found = parse_run_config(values)
+        for name in SEED_KEYS & values.keys():
+            found.append(Mistake(key=name, value=values[name], message="the seeds are counted: use --seeds or seeds"))
         mistakes += [m.model_copy(update={"key": _origin(m.key, layers)}) for m in found]
         if config is not None:
             configs.append((arm_name, levels_by_key, config))

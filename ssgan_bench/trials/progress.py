@@ -40,7 +40,7 @@ class ProgressDisplay:
     def __init__(self, total: int):
         self._start = time.monotonic()
         self._already: int | None = None
-        self._last_line = 0.0
+        self._last_line = float("-inf")
         self._failed: set[str] = set()
         self._shown: RunRecord | None = None
         self._bar = None
@@ -70,11 +70,14 @@ class ProgressDisplay:
             self._bar.set_description_str(describe_counts(progress), refresh=False)
             self._bar.set_postfix_str(f"{remaining}{', ' * bool(last)}{last}", refresh=False)
             self._bar.refresh()
-        elif finished == progress.total or time.monotonic() - self._last_line >= LINE_SECONDS:
-            if progress.last is not self._shown or finished == progress.total:
-                self._shown = progress.last
-                self._last_line = time.monotonic()
-                self._print(f"{describe_counts(progress)}, {remaining}{'; ' * bool(last)}{last}")
+        elif (
+            progress.last is not self._shown
+            and finished < progress.total  # the caller prints the final counts
+            and time.monotonic() - self._last_line >= LINE_SECONDS
+        ):
+            self._shown = progress.last
+            self._last_line = time.monotonic()
+            self._print(f"{describe_counts(progress)}, {remaining}; {last}")
 
     def _remaining(self, finished: int, total: int) -> str:
         here = finished - (self._already or 0)

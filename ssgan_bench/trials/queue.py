@@ -3,36 +3,43 @@
 The only file that imports Optuna. Nothing is ever sampled: trials are added with their parameters fixed and taken one
 by one. What this file adds to Optuna is what its databases do not give: on SQLite two workers can take the same trial
 unless a transaction locks the database when it begins (the Optuna FAQ says so), and a trial of a killed worker stays
-"running". A worker therefore holds a lock file while it lives; whoever finds the lock free knows that it died. Workers
-on other machines are judged by Optuna's heartbeat instead.
+"running". A worker therefore holds a lock file while it lives (presence.py). Workers on other machines are judged by
+Optuna's heartbeat instead.
 """
 
-import socket
+import contextlib
+import functools
 import threading
-import uuid
+import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Cell, StudyPlan
+from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
+from ssgan_bench.trials import presence
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 300
+RETRY_SECONDS = (1.0, 4.0, 10.0, 30.0)
+"""Pauses between tries while a database server is away, say because it restarts."""
 
 STATE_OF_STATUS = {"complete": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
 """A diverged run is finished but has no value, which is what Optuna calls pruned."""
+
+
+class StorageError(OSError):
+    """The database does not work at the moment (full disk, server away); finished runs are kept."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +50,54 @@ class Claim:
     cell_id: str
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many cells of the plan wait or are being run now, by anyone."""
+
+    waiting: int
+    running: int
+
+
 def study_name(plan: StudyPlan) -> str:
     """Name of the Optuna study; changed studies get another one, so their trials are never mixed."""
     return f"{plan.study}-{plan.preset}-{plan.fingerprint()[:12]}"
 
 
-@contextmanager
-def _experimental_features() -> Iterator[None]:
-    """Use Optuna's heartbeat, which it marks as experimental, without a warning on every start."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+def sqlite_url(path: Path) -> str:
+    """Write the URL of a SQLite file, whatever characters its path has."""
+    return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
+
+
+def _checked_url(url: str) -> sqlalchemy.URL:
+    """Parse a URL without ever repeating its password.
+
+    Raises:
+        ConfigError: it is not the URL of a database that several processes can share.
+    """
+    try:
+        parsed = sqlalchemy.engine.make_url(url)
+    except (SQLAlchemyError, ValueError):
+        kind = url.partition("://")[0][:20]
+        raise ConfigError(
+            f"--storage {kind}...: not a database URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ConfigError(f"--storage {url}: a database in memory cannot be shared by processes; write sqlite:///FILE")
+    return parsed
 
 
 def _open_storage(url: str, *, create: bool) -> RDBStorage:
     sqlite = url.startswith("sqlite")
     # A pooled PostgreSQL connection may have died with a server restart: ask before use.
     engine_options: dict[str, Any] = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-    with _experimental_features():
+    engine = sqlalchemy.create_engine(url, **engine_options)
+    try:  # Optuna would leave the connection to a damaged file open
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    with _heartbeat_accepted():
         storage = RDBStorage(
-            url,
+            url.replace("{", "{{").replace("}", "}}"),  # Optuna takes the URL for a format string
             engine_kwargs=engine_options,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
@@ -86,6 +121,56 @@ def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+@contextlib.contextmanager
+def _heartbeat_accepted() -> Iterator[None]:
+    """Accept that Optuna calls its heartbeat experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def _sql_error(error: BaseException) -> BaseException:
+    """What Optuna's errors are about: the database's own error, where there is one."""
+    while isinstance(error, StorageInternalError | ImportError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    hint = "; pip install 'ssgan-bench[pg]' brings postgresql+psycopg" if isinstance(error, ImportError) else ""
+    return text.splitlines()[0] + hint
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _talks_to_database(
+    method: Callable[Concatenate["Queue", P], R],
+) -> Callable[Concatenate["Queue", P], R]:
+    """Turn what goes wrong in the database into one line, after waiting for a server that may be restarting.
+
+    Every method that is wrapped reads the state it changes anew, so that it can be repeated after a lost answer.
+    """
+
+    @functools.wraps(method)
+    def call(self: "Queue", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                return method(self, *args, **kwargs)
+            except (StorageInternalError, SQLAlchemyError) as error:
+                cause = _sql_error(error)
+                if not isinstance(cause, OperationalError):
+                    raise self._unusable(cause) from None
+                if pause is None or self._url.get_backend_name() == "sqlite":
+                    raise StorageError(f"{self._shown_url()}: {_first_line(cause)}") from None
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    return call
+
+
 class Queue:
     """One study's trials, seen from one process."""
 
@@ -100,13 +185,14 @@ class Queue:
 
         Raises:
             ConfigError: the database cannot be opened or read.
+            StorageError: the disk is full, or the database cannot be written.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._plan = plan
+        self._folder = folder
         self._cells = {cell.cell_id: cell for cell in plan.cells}
-        self._lock = FileLock(folder / ".queue.lock")
-        self._workers = folder / "workers"
-        self._workers.mkdir(parents=True, exist_ok=True)
+        self._url = _checked_url(url)
+        self._lock = presence.folder_lock(folder)
         try:
             with self._lock:  # several processes creating the tables at once would fail
                 self._storage = _open_storage(url, create=create)
@@ -116,70 +202,71 @@ class Queue:
                 else:
                     self._study = optuna.load_study(storage=self._storage, study_name=name)
                 self._study_id = self._storage.get_study_id_from_name(name)
-        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-            cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
-            shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-            raise ConfigError(
-                f"--storage {shown}: cannot be used as Optuna storage ({cause}); check it, or move a damaged file "
-                "away and run the same command: finished runs are kept in records/"
-            ) from None
+        except (StorageInternalError, SQLAlchemyError, RuntimeError, ImportError, KeyError, ValueError) as error:
+            cause = _sql_error(error)
+            if isinstance(cause, OperationalError) and ("disk" in str(cause.orig) or "readonly" in str(cause.orig)):
+                raise StorageError(f"{self._shown_url()}: {_first_line(cause)}") from None
+            raise self._unusable(cause) from None
 
-    def enqueue(self, cell_ids: Iterable[str]) -> int:
-        """Add a trial for each of these cells that has none waiting or running; returns how many were added."""
+    def close(self) -> None:
+        """Close the connections."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    @_talks_to_database
+    def update(self, finished_record: Callable[[str], RunRecord | None], may_try: Callable[[str], bool]) -> Counts:
+        """Close the trials of dead workers and add one for each cell that has neither a finished record nor a trial.
+
+        Args:
+            finished_record: reads a cell's record if the cell need not run again. It is asked after the trials are
+                read, and a worker writes the record before it closes the trial: so no finished cell is added again.
+            may_try: whether to add a cell; asked last, so that it knows of every worker found dead here.
+        """
         with self._lock:
-            trials = self._trials(TrialState.WAITING, TrialState.RUNNING)
-            missing = set(cell_ids) - {trial.user_attrs["cell"] for trial in trials}
-            for cell in self._plan.cells:  # in the order of the plan
-                if cell.cell_id in missing:
+            with _heartbeat_accepted():
+                optuna.storages.fail_stale_trials(self._study)  # workers on other machines
+            active = {TrialState.WAITING: set[str](), TrialState.RUNNING: set[str]()}
+            for trial in self._trials(*active):
+                cell_id, name = trial.user_attrs["cell"], trial.user_attrs.get("worker", "")
+                if trial.state == TrialState.WAITING or presence.is_alive(self._folder, name):
+                    active[trial.state].add(cell_id)
+                else:
+                    self._close(trial._trial_id, finished_record(cell_id))
+                    presence.forget(self._folder, name)
+            waiting, running = active.values()
+            for cell_id, cell in self._cells.items():  # in the order of the plan
+                if cell_id in waiting or cell_id in running or finished_record(cell_id) is not None:
+                    continue
+                if may_try(cell_id):
                     self._study.add_trial(self._waiting_trial(cell))
-        return len(missing)
+                    waiting.add(cell_id)
+            return Counts(len(waiting), len(running))
 
-    def claim(self, worker: "Worker") -> Claim | None:
+    @_talks_to_database
+    def claim(self, worker_name: str) -> Claim | None:
         """Take the next waiting cell of the plan; None when there is none. Starts its heartbeat."""
         with self._lock:
             for trial in self._trials(TrialState.WAITING):
-                self._storage.set_trial_user_attr(trial._trial_id, "worker", worker.name)
+                # The first heartbeat comes first: Optuna never gives up a running trial that has none.
+                self._storage.record_heartbeat(trial._trial_id)
                 try:
                     if not self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                         continue  # another machine was faster
                 except UpdateFinishedTrialError:
                     continue
-                self._storage.record_heartbeat(trial._trial_id)
+                self._storage.set_trial_user_attr(trial._trial_id, "worker", worker_name)
                 return Claim(trial._trial_id, trial.user_attrs["cell"])
         return None
 
+    @_talks_to_database
     def still_owns(self, claim: Claim) -> bool:
         """Whether the trial was not given up for dead while this worker was paused."""
         return bool(self._storage.get_trial(claim.trial_id).state == TrialState.RUNNING)
 
-    def finish(self, claim: Claim, status: str, value: float | None) -> None:
-        """Close a trial as complete (with its value), diverged or failed; a trial already closed stays as it is."""
-        values = [value] if status == "complete" and value is not None else None
-        try:
-            self._storage.set_trial_user_attr(claim.trial_id, "status", status)
-            self._storage.set_trial_state_values(claim.trial_id, STATE_OF_STATUS[status], values)
-        except UpdateFinishedTrialError:
-            pass
-
-    def reap(self) -> int:
-        """Close the running trials of dead workers as failed; returns how many."""
-        closed = 0
-        with self._lock:
-            for trial in self._trials(TrialState.RUNNING):
-                if not Worker.is_alive(self._workers, trial.user_attrs.get("worker", "")):
-                    self.finish(Claim(trial._trial_id, trial.user_attrs["cell"]), "failed", None)
-                    closed += 1
-            with _experimental_features():
-                optuna.storages.fail_stale_trials(self._study)  # workers on other machines, by heartbeat
-        return closed
-
-    def running(self) -> int:
-        """Number of cells being run now, by anyone."""
-        return len(self._trials(TrialState.RUNNING))
-
-    def waiting(self) -> int:
-        """Number of cells waiting."""
-        return len(self._trials(TrialState.WAITING))
+    @_talks_to_database
+    def finish(self, claim: Claim, record: RunRecord | None) -> None:
+        """Close a trial as its record says, or as failed without one; a trial already closed stays as it is."""
+        self._close(claim.trial_id, record)
 
     def start_heartbeat(self, claim: Claim) -> threading.Event:
         """Tell the database every half minute that the trial is worked on, until the returned event is set."""
@@ -189,11 +276,21 @@ class Queue:
             while not finished.wait(HEARTBEAT_SECONDS):
                 try:
                     self._storage.record_heartbeat(claim.trial_id)
-                except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+                except (StorageInternalError, SQLAlchemyError):
                     continue  # a database that is away for a moment must not end the heartbeat
+            self._storage.remove_session()  # this thread's own
 
         threading.Thread(target=beat, daemon=True).start()
         return finished
+
+    def _close(self, trial_id: int, record: RunRecord | None) -> None:
+        status = "failed" if record is None else record.status
+        values = [record.metrics[self._plan.metric]] if record is not None and status == "complete" else None
+        try:
+            self._storage.set_trial_user_attr(trial_id, "status", status)
+            self._storage.set_trial_state_values(trial_id, STATE_OF_STATUS[status], values)
+        except UpdateFinishedTrialError:
+            pass
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
@@ -205,7 +302,8 @@ class Queue:
             "arm": CategoricalDistribution([arm.name for arm in self._plan.arms])
         }
         for factor in self._plan.factors:
-            distributions[factor.key] = CategoricalDistribution(list(factor.levels))
+            # Optuna compares choices in their order, which a plan of the same cells may change.
+            distributions[factor.key] = CategoricalDistribution(sorted(factor.levels, key=lambda v: (str(type(v)), v)))
         for name in ("split_seed", "model_seed"):
             params[name] = getattr(cell, name)
             distributions[name] = IntDistribution(0, 2**31 - 1)
@@ -216,45 +314,11 @@ class Queue:
             user_attrs={"cell": cell.cell_id},
         )
 
+    def _shown_url(self) -> str:
+        return self._url.render_as_string(hide_password=True)
 
-class Worker:
-    """A living worker's name: `host:uuid`, proved by a lock file that the system frees when the process dies."""
-
-    def __init__(self, folder: Path):
-        self.name = f"{socket.gethostname()}:{uuid.uuid4().hex}"
-        self._lock = FileLock(self._path(folder / "workers", self.name))
-        self._lock.acquire()
-
-    def close(self) -> None:
-        """Give the name up."""
-        self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-
-    @staticmethod
-    def _path(workers: Path, name: str) -> Path:
-        return workers / f"{name.partition(':')[2]}.lock"
-
-    @classmethod
-    def any_alive(cls, folder: Path) -> bool:
-        """Whether any worker of this machine works in the study folder."""
-        host = socket.gethostname()
-        return any(
-            cls.is_alive(folder / "workers", f"{host}:{path.stem}") for path in (folder / "workers").glob("*.lock")
+    def _unusable(self, cause: BaseException) -> ConfigError:
+        return ConfigError(
+            f"--storage {self._shown_url()}: cannot be used as Optuna storage ({_first_line(cause)}); check it, or "
+            "move a damaged file away and run the same command: finished runs are kept in records/"
         )
-
-    @classmethod
-    def is_alive(cls, workers: Path, name: str) -> bool:
-        """Whether the named worker may be alive; one of another machine always may."""
-        if name.partition(":")[0] != socket.gethostname():
-            return bool(name)
-        path = cls._path(workers, name)
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        path.unlink(missing_ok=True)
-        return False

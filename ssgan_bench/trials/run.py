@@ -92,12 +92,13 @@ class DeviceData:
 class CellRunner:
     """Runs cells of one study in this process, keeping the data set on the device between them."""
 
-    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, device: torch.device, commit: str | None):
+    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, device: str, commit: str | None):
         self.store = store
         self._plan = plan
         self._data_root = data_root
-        self._device = device
-        self._device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+        self._device = torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        self._device_name = torch.cuda.get_device_name(self._device) if on_gpu else cpu_name()
         self._commit = commit
         self._loaded: tuple[tuple[str, int], DeviceData] | None = None
 

@@ -88,7 +88,7 @@ def read_study(path: Path) -> StudyFile:
     try:
         study = StudyFile.model_validate(values)
     except ValidationError as error:
-        raise refuse(str(path), mistakes_in(error)) from None
+        raise refuse(str(path), mistakes_in(error, StudyFile)) from None
     mistakes = []
     if study.baseline not in study.arms:
         mistakes.append(

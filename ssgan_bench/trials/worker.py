@@ -1,7 +1,7 @@
 """A worker process: warm, takes one cell after the other, ends when none is left or its coordinator is gone."""
 
+import contextlib
 import os
-import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ class Event:
 
 
 def work(spec: WorkerSpec, events: Connection) -> None:
-    """Entry point of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    """Entry point of a worker process; SIGINT is blocked in it, since the coordinator decides what Ctrl-C means."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         _work(spec, events)
     except (ConfigError, OSError) as error:
-        events.send(Event("fatal", text=str(error)))
+        with contextlib.suppress(OSError):  # the coordinator may be gone
+            events.send(Event("fatal", text=str(error)))
         sys.exit(1)
 
 
@@ -58,31 +58,32 @@ def _exit_with_parent() -> None:
 
 def _work(spec: WorkerSpec, events: Connection) -> None:
     # Heavy imports belong to the worker alone; the command line starts without them.
-    import torch
-
-    from ssgan_bench.trials.queue import Queue, Worker
+    from ssgan_bench.trials.presence import Presence
+    from ssgan_bench.trials.queue import Queue
     from ssgan_bench.trials.run import CellRunner
 
-    runner = CellRunner(spec.plan, RecordStore(spec.folder), spec.data_root, torch.device(spec.device), spec.commit)
+    runner = CellRunner(spec.plan, RecordStore(spec.folder), spec.data_root, spec.device, spec.commit)
     cells = {cell.cell_id: cell for cell in spec.plan.cells}
     queue = Queue(spec.url, spec.plan, spec.folder)
-    worker = Worker(spec.folder)
-    while (claim := queue.claim(worker)) is not None:
+    presence = Presence(spec.folder)
+    while (claim := queue.claim(presence.name)) is not None:
         events.send(Event("started", claim.cell_id))
         heartbeat = queue.start_heartbeat(claim)
         try:
             record = runner.finished_record(claim.cell_id)  # another coordinator may have been faster
             if record is None:
                 record = runner.run(cells[claim.cell_id])
-            if queue.still_owns(claim):
-                runner.store.write_record(record)
-                queue.finish(claim, record.status, record.metrics.get(spec.plan.metric))
+                if queue.still_owns(claim):
+                    runner.store.write_record(record)
+            queue.finish(claim, record)
         except OSError:
-            queue.finish(claim, "failed", None)
+            with contextlib.suppress(OSError):  # the same disk may hold the database
+                queue.finish(claim, None)
             raise
         finally:
             heartbeat.set()
         events.send(Event("finished", claim.cell_id, record.status))
         if record.status == "failed" and spec.device.startswith("cuda"):
             sys.exit(1)  # the CUDA context may be damaged; the coordinator starts a fresh process
-    worker.close()
+    presence.close()
+    queue.close()

@@ -1,0 +1,63 @@
+"""Who works in a study folder: lock files that the system frees when their process dies, however it dies."""
+
+import socket
+import uuid
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+def folder_lock(folder: Path) -> FileLock:
+    """Make the lock under which processes of this machine (or of a shared file system) change the folder's queue."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".queue.lock")
+
+
+class Presence:
+    """A living process's name, `host:uuid`, proved by a lock file in `workers/`."""
+
+    def __init__(self, folder: Path):
+        self.name = f"{socket.gethostname()}:{uuid.uuid4().hex}"
+        path = _path(folder, self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path)
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Give the name up."""
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the named process may be alive; one of another machine always may, one without a name never."""
+    if name.partition(":")[0] != socket.gethostname():
+        return bool(name)
+    return _is_locked(_path(folder, name))
+
+
+def anyone_alive(folder: Path) -> bool:
+    """Whether any process works in the folder."""
+    return any(_is_locked(path) for path in (folder / "workers").glob("*.lock"))
+
+
+def forget(folder: Path, name: str) -> None:
+    """Delete the lock file of a process known to be dead."""
+    if name:
+        _path(folder, name).unlink(missing_ok=True)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / "workers" / f"{name.partition(':')[2]}.lock"
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()  # the file stays: its process may be about to lock it
+    return False

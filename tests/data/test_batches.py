@@ -1,0 +1,182 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import NUM_IMAGES, drawn, tiny_batches, tiny_config, tiny_images, tiny_labels, tiny_splits
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.data.batches import scale_images
+
+FIELDS = ("images", "labels", "labeled_mask")
+RESAMPLED = {"label_protocol": "resampled", "num_labels": None, "labeled_rate": 0.4}
+SUPERVISED = {"name": "supervised"}
+
+
+def assert_same_batch(one, other):
+    assert one.unlabeled == other.unlabeled
+    for field in FIELDS:
+        assert torch.equal(getattr(one, field), getattr(other, field)), field
+
+
+@pytest.mark.parametrize("data", [{}, RESAMPLED], ids=["fixed", "resampled"])
+def test_a_batch_is_a_function_of_its_step_alone(data):
+    config = tiny_config(data=data)
+    batches = tiny_batches(config)
+    in_order = [batches(step) for step in range(20)]  # more than three epochs
+    for step in (13, 2, 19, 0, 2, 7):
+        assert_same_batch(batches(step), in_order[step])
+        assert_same_batch(tiny_batches(config)(step), in_order[step])
+
+
+@pytest.mark.parametrize("data", [{}, RESAMPLED], ids=["fixed", "resampled"])
+def test_another_model_seed_draws_other_batches(data):
+    one, other = (tiny_batches(tiny_config(data=data, model_seed=seed))(0) for seed in (0, 1))
+    assert drawn(one.images) != drawn(other.images)
+
+
+def test_fixed_batches_hold_labeled_images_first_and_then_unlabeled_ones():
+    config = tiny_config()
+    splits = tiny_splits(config)
+    batch = tiny_batches(config)(3)
+    index = drawn(batch.images)
+    assert batch.labeled_mask.tolist() == [1.0] * 4 + [0.0] * 8
+    assert set(index[:4]) <= set(splits.labeled.tolist())
+    assert set(index[batch.unlabeled]) <= set(splits.unlabeled.tolist())
+    assert len(index[batch.unlabeled]) == 8
+    assert batch.labels.tolist() == tiny_labels()[index].tolist()
+    assert (batch.images.dtype, batch.labels.dtype, batch.labeled_mask.dtype) == (
+        torch.float32,
+        torch.int64,
+        torch.float32,
+    )
+
+
+def test_an_epoch_draws_every_unlabeled_image_at_most_once_in_an_order_of_its_own():
+    batches = tiny_batches(tiny_config())
+    assert batches.steps_per_epoch == 50 // 8
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * 6, epoch * 6 + 6)
+        epochs.append([i for step in steps for i in drawn(batches(step).images[batches(step).unlabeled])])
+    assert [len(set(index)) for index in epochs] == [48, 48]
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("size", [1, 4, 10, 25], ids="labeled_batch_size={}".format)
+def test_the_endless_cycle_uses_all_labels_equally_often(size):
+    config = tiny_config(train={"labeled_batch_size": size})
+    batches = tiny_batches(config)
+    counts = Counter[int]()
+    for step in range(20):
+        counts.update(drawn(batches(step).images[:size]))
+        assert max(counts.values()) - min(counts.get(i, 0) for i in tiny_splits(config).labeled.tolist()) <= 1
+    assert set(counts) == set(tiny_splits(config).labeled.tolist())
+    assert set(counts.values()) == {20 * size // 10}
+
+
+def test_the_cycle_is_shuffled_anew_each_time_round():
+    batches = tiny_batches(tiny_config(train={"labeled_batch_size": 10}))
+    first, second = drawn(batches(0).images[:10]), drawn(batches(1).images[:10])
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_labeled_images_can_be_kept_out_of_the_unlabeled_ones():
+    config = tiny_config(data={"unlabeled_includes_labeled": False})
+    batches = tiny_batches(config)
+    labeled = set(tiny_splits(config).labeled.tolist())
+    unlabeled = {i for step in range(12) for i in drawn(batches(step).images[batches(step).unlabeled])}
+    assert not labeled & unlabeled
+
+
+@pytest.mark.parametrize(("rate", "batch_size", "count"), [(0.2, 8, 1), (0.4, 8, 3), (0.99, 8, 7), (0.2, 50, 10)])
+def test_the_resampled_mask_keeps_the_articles_number_of_labels(rate, batch_size, count):
+    config = tiny_config(data={**RESAMPLED, "labeled_rate": rate}, train={"batch_size": batch_size})
+    for step in range(5):
+        batch = tiny_batches(config)(step)
+        assert batch.labeled_mask.sum() == count  # int(rate * B)
+        assert len(batch.labeled_mask) == batch_size
+        assert drawn(batch.images[batch.unlabeled]) == drawn(batch.images)  # every row counts as unlabeled
+
+
+def test_the_resampled_mask_is_redrawn_and_so_uses_almost_every_label():
+    config = tiny_config(data=RESAMPLED)
+    batches = tiny_batches(config)
+    seen = set()
+    for step in range(12 * batches.steps_per_epoch):
+        batch = batches(step)
+        seen |= set(drawn(batch.images[batch.labeled_mask == 1]))
+    assert tiny_splits(config).num_labels == 20
+    assert len(seen) >= 45  # of 50; a mask drawn once would use 20
+
+
+@pytest.mark.parametrize("data", [{}, RESAMPLED], ids=["fixed", "resampled"])
+def test_the_supervised_baseline_sees_the_labeled_images_of_the_gan_and_no_others(data):
+    gan, supervised = (
+        tiny_batches(tiny_config(data=data, method=method)) for method in ({"preset": "article"}, SUPERVISED)
+    )
+    for step in range(14):
+        real = gan(step)
+        alone = supervised(step)
+        assert drawn(alone.images) == drawn(real.images[real.labeled_mask == 1])
+        assert alone.labels.tolist() == real.labels[real.labeled_mask == 1].tolist()
+        assert alone.labeled_mask.all()
+
+
+def test_images_for_initialization_are_those_the_method_may_see():
+    config = tiny_config(method=SUPERVISED)
+    labeled = tiny_splits(config).labeled.tolist()
+    assert sorted(drawn(tiny_batches(config).images_for_initialization())) == labeled
+    config = tiny_config()
+    chosen = drawn(tiny_batches(config).images_for_initialization(count=20))
+    assert len(set(chosen)) == 20
+    assert set(chosen) <= set(tiny_splits(config).unlabeled.tolist())
+
+
+def test_a_batch_larger_than_its_set_is_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"^train\.batch_size = 51: larger than the 50 unlabeled images of digits"):
+        tiny_batches(tiny_config(train={"batch_size": 51}))
+    assert tiny_batches(tiny_config(train={"batch_size": 50})).steps_per_epoch == 1
+
+
+def test_a_rate_that_masks_every_label_is_refused_with_the_numbers():
+    config = tiny_config(data={**RESAMPLED, "labeled_rate": 0.1})
+    with pytest.raises(ConfigError, match=r"a labeled rate of 0\.1 keeps no label in a batch of 8"):
+        tiny_batches(config)
+
+
+def test_pixels_are_scaled_from_0_255_to_minus_one_one():
+    images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 8, 8)
+    for size in (8, 16, 5):
+        scaled = scale_images(images, size)
+        assert scaled.shape == (4, 3, size, size)
+        assert scaled.dtype == torch.float32
+        torch.testing.assert_close(scaled[:, 0, 2, 3], torch.tensor([-1.0, -0.6, 0.6, 1.0]))
+        assert -1 <= scaled.min() <= scaled.max() <= 1
+
+
+def bilinear(size_in, size_out):
+    """(size_out, size_in) interpolation matrix with half-pixel centers; shrinking widens the triangle filter."""
+    scale = size_in / size_out
+    centers = (np.arange(size_out) + 0.5) * scale
+    distance = np.abs(np.arange(size_in) + 0.5 - centers[:, None].clip(0.5, size_in - 0.5)) / max(scale, 1)
+    weights = np.maximum(0, 1 - distance)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("size_in", "size_out"), [(8, 16), (28, 32), (8, 11), (32, 16), (28, 16)])
+def test_resizing_is_bilinear_and_shrinking_averages(size_in, size_out):
+    stream = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, size_in, size_in), generator=stream, dtype=torch.uint8)
+    matrix = bilinear(size_in, size_out)
+    expected = matrix @ (images.numpy() / 127.5 - 1) @ matrix.T
+    np.testing.assert_allclose(scale_images(images, size_out), expected, atol=2e-6)
+
+
+def test_scaling_leaves_the_data_set_as_it_is():
+    images = tiny_images()
+    scale_images(images, 16)
+    scale_images(images, 8)
+    assert torch.equal(images, tiny_images())
+    assert len(images) == NUM_IMAGES

@@ -1,0 +1,77 @@
+"""What must also hold on a CUDA device; skipped where there is none."""
+
+import pytest
+import torch
+from tiny_runs import (
+    NUM_CLASSES,
+    networks_of,
+    textured_images,
+    tiny_batches,
+    tiny_config,
+    tiny_labels,
+    tiny_splits,
+    tiny_trainer,
+    train_tiny,
+)
+
+from ssgan_bench.evaluation.classification import classification_metrics, predict
+from ssgan_bench.training.loop import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+METHODS = pytest.mark.parametrize(
+    "method", [{"name": "supervised"}, {"preset": "article"}, {"preset": "improved_gan"}], ids=str
+)
+
+
+def test_batches_are_the_same_on_both_devices():
+    config = tiny_config(data={"image_size": 32})
+    on_cpu, on_gpu = (tiny_batches(config, images=textured_images(), device=device) for device in ("cpu", "cuda"))
+    for step in range(8):
+        expected, actual = on_cpu(step), on_gpu(step)
+        assert actual.images.is_cuda
+        torch.testing.assert_close(actual.images.cpu(), expected.images, atol=1e-6, rtol=0)
+        assert torch.equal(actual.labels.cpu(), expected.labels)
+        assert torch.equal(actual.labeled_mask.cpu(), expected.labeled_mask)
+
+
+@METHODS
+def test_training_starts_from_the_same_weights_on_both_devices(method):
+    on_cpu, on_gpu = (tiny_trainer(tiny_config(method=method), device=device) for device in ("cpu", "cuda"))
+    for expected, actual in zip(networks_of(on_cpu), networks_of(on_gpu), strict=True):
+        for name, tensor in actual.state_dict().items():
+            assert tensor.is_cuda
+            assert torch.equal(tensor.cpu(), expected.state_dict()[name])
+
+
+@METHODS
+def test_the_same_seeds_give_the_same_bits_twice_on_the_device(method):
+    config = tiny_config(method=method, train={"epochs": 2})
+    first, second = (train_tiny(config, device="cuda", evaluate=evaluate) for evaluate in (True, False))
+    assert first[:2] == second[:2]
+
+
+def test_without_dropout_and_noise_both_devices_train_alike():
+    config = tiny_config(method={"name": "supervised"}, network={"dropout": 0.0})
+    (on_cpu, *_), (on_gpu, *_) = (train_tiny(config, device=device) for device in ("cpu", "cuda"))
+    for expected, actual in zip(on_cpu, on_gpu, strict=True):
+        assert actual == pytest.approx(expected, rel=1e-2)  # convolutions may use TF32
+
+
+def test_labels_outside_the_labeled_set_are_never_read_on_the_device():
+    config = tiny_config()
+    garbage = torch.full_like(tiny_labels(), -1)
+    labeled = torch.from_numpy(tiny_splits(config).labeled)
+    garbage[labeled] = tiny_labels()[labeled]
+    assert train_tiny(config, device="cuda")[:2] == train_tiny(config, device="cuda", labels=garbage)[:2]
+
+
+def test_evaluation_brings_logits_back_to_the_cpu():
+    config = tiny_config()
+    batches = tiny_batches(config, images=textured_images(), device="cuda")
+    *_, final = train(config, batches, NUM_CLASSES)
+    logits = predict(final.classify, batches.images, config.data.image_size)
+    assert logits.device.type == "cpu"
+    assert 0 <= dict(classification_metrics(logits, batches.labels))["error_rate"] <= 1

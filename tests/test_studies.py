@@ -1,0 +1,48 @@
+"""Every study file of the repository can be run as it stands."""
+
+from pathlib import Path
+
+import pytest
+
+from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.study_file import PRESETS, read_study
+
+PATHS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+
+
+def test_there_are_studies() -> None:
+    assert "labeled_rate" in [path.stem for path in PATHS]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_study_is_named_like_its_file_and_has_a_card_and_all_presets(path: Path) -> None:
+    study = read_study(path)
+    assert study.name == path.stem
+    assert set(study.presets) == set(PRESETS)
+    header = path.read_text().split("\n\n")[0].splitlines()
+    assert all(line.startswith("# ") for line in header)
+    assert "?" in "".join(header) or "question" in "".join(header)
+    assert any(line.startswith("# Cost: ") for line in header)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_preset_resolves_and_can_show_something(path: Path, preset: str) -> None:
+    plan = make_plan(read_study(path), str(path), preset, {})
+    assert len(plan.cells) == len(plan.arms) * len(plan.seeds) * len(
+        {tuple(cell.levels.values()) for cell in plan.cells}
+    )
+    assert plan.baseline in [arm.name for arm in plan.arms]
+    assert set(plan.family) <= set(plan.factors[0].levels)
+    assert len(plan.seeds) >= 8  # PROTOCOL.md: fewer are no claim
+    # The smallest p of an exact sign-flip test, times the number of tests (Holm), must be able to fall below 5 %.
+    num_tests = len(plan.family) * (len(plan.arms) - 1)
+    assert num_tests * 2 / 2 ** len(plan.seeds) <= 0.05
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_quick_needs_no_download_and_no_gpu(path: Path) -> None:
+    plan = make_plan(read_study(path), str(path), "quick", {})
+    assert len(plan.seeds) == 8
+    assert {cell.config["data"]["dataset"] for cell in plan.cells} == {"digits"}
+    assert {cell.config["data"]["image_size"] for cell in plan.cells} == {16}

@@ -1,0 +1,275 @@
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import (
+    NUM_CLASSES,
+    drawn,
+    networks_of,
+    textured_images,
+    tiny_batches,
+    tiny_config,
+    tiny_labels,
+    tiny_splits,
+    tiny_trainer,
+    train_tiny,
+)
+
+from ssgan_bench.config import OptimizerConfig
+from ssgan_bench.methods.ssgan import Ssgan
+from ssgan_bench.training.loop import DivergedError, evaluation_steps, learning_rate_at, train, update
+
+ARTICLE, IMPROVED, SUPERVISED = {"preset": "article"}, {"preset": "improved_gan"}, {"name": "supervised"}
+METHODS = pytest.mark.parametrize("method", [SUPERVISED, ARTICLE, IMPROVED], ids=["supervised", "article", "improved"])
+
+
+@METHODS
+def test_the_same_seeds_give_the_same_bits(method):
+    config = tiny_config(method=method, train={"epochs": 2})
+    first_losses, first_weights, first_logits = train_tiny(config)
+    torch.rand(7)  # the state of the global generator must not matter
+    second_losses, second_weights, second_logits = train_tiny(config)
+    assert first_losses == second_losses
+    assert first_weights == second_weights
+    assert all(torch.equal(a, b) for a, b in zip(first_logits, second_logits, strict=True))
+
+
+def test_another_model_seed_gives_another_result():
+    one, other = (train_tiny(tiny_config(model_seed=seed)) for seed in (0, 1))
+    assert one[0] != other[0]
+    assert one[1] != other[1]
+
+
+def test_the_same_seeds_give_the_same_bits_in_another_process():
+    code = (
+        "import json, torch; torch.rand(3)\n"
+        "from tiny_runs import tiny_config, train_tiny\n"
+        "losses, weights, _ = train_tiny(tiny_config())\n"
+        "print(json.dumps([losses, weights]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": "77"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    losses, weights, _ = train_tiny(tiny_config())
+    assert json.loads(result.stdout) == [losses, weights]
+
+
+@METHODS
+@pytest.mark.parametrize("average", [None, 0.9], ids=["weights", "averaged"])
+def test_evaluating_a_snapshot_changes_nothing(method, average):
+    config = tiny_config(method=method, train={"epochs": 2, "evaluations": 4, "weight_average": average})
+    seen = train_tiny(config, evaluate=True)
+    unseen = train_tiny(config, evaluate=False)
+    assert seen[:2] == unseen[:2]
+
+
+def test_the_number_of_evaluations_does_not_change_the_weights():
+    digests = {
+        train_tiny(tiny_config(train={"epochs": 2, "evaluations": evaluations}))[1] for evaluations in (1, 2, 5, 100)
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("network", [{}, {"family": "mlp"}], ids=["conv", "mlp"])
+@METHODS
+def test_labels_outside_the_labeled_set_are_never_read(method, network):
+    config = tiny_config(method=method, network=network, data={"unlabeled_includes_labeled": True})
+    hidden = torch.ones(len(tiny_labels()), dtype=torch.bool)
+    hidden[torch.from_numpy(tiny_splits(config).labeled)] = False
+    garbage = tiny_labels()
+    garbage[hidden] = torch.tensor([-1, 10**9]).repeat(len(garbage))[: int(hidden.sum())]
+    honest, blind = train_tiny(config), train_tiny(config, labels=garbage)
+    assert honest[:2] == blind[:2]
+    assert all(torch.equal(a, b) for a, b in zip(honest[2], blind[2], strict=True))
+
+
+def test_labels_of_the_labeled_set_are_read():
+    config = tiny_config()
+    changed = tiny_labels()
+    changed[tiny_splits(config).labeled[0]] = (changed[tiny_splits(config).labeled[0]] + 1) % NUM_CLASSES
+    assert train_tiny(config)[1] != train_tiny(config, labels=changed)[1]
+
+
+def test_all_arms_start_from_the_same_trunk_and_see_the_same_labeled_images():
+    trainers = [tiny_trainer(tiny_config(method=method), images=None) for method in (SUPERVISED, ARTICLE, IMPROVED)]
+    for layer in ("conv1", "conv2", "conv3", "conv4"):
+        kernels = [trainer.method.discriminator.get_submodule(layer).weight for trainer in trainers]
+        assert kernels[0].abs().sum() > 0
+        assert all(torch.equal(kernel, kernels[0]) for kernel in kernels)
+    for step in range(12):
+        batches = [trainer.batches(step) for trainer in trainers]
+        labeled = [drawn(batch.images[batch.labeled_mask == 1]) for batch in batches]
+        assert labeled[0] == labeled[1] == labeled[2]
+
+
+def test_gan_arms_start_from_the_same_generator_and_see_the_same_noise():
+    trainers = [tiny_trainer(tiny_config(method=method)) for method in (ARTICLE, IMPROVED)]
+    states = [trainer.method.generator.state_dict() for trainer in trainers]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert torch.equal(*(trainer.latent("z", 8, step=3) for trainer in trainers))
+    assert not torch.equal(trainers[0].latent("z", 8, step=3), trainers[0].latent("z", 8, step=4))
+
+
+def with_bad_loss(monkeypatch, method_name, bad_step, value):
+    """Let one loss of the SSGAN be `value` at one step (from 1)."""
+    original = getattr(Ssgan, method_name)
+    calls = iter(range(1, 10_000))
+
+    def losses(self, real, z):
+        terms = original(self, real, z)
+        name = next(iter(terms))
+        return {**terms, name: terms[name] * value} if next(calls) == bad_step else terms
+
+    monkeypatch.setattr(Ssgan, method_name, losses)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("bad_step", [1, 4, 5, 6, 12])
+@pytest.mark.parametrize("update", ["discriminator_losses", "generator_losses"])
+def test_a_non_finite_loss_is_reported_with_its_own_step(monkeypatch, update, bad_step, value):
+    with_bad_loss(monkeypatch, update, bad_step, value)
+    config = tiny_config(train={"epochs": 2, "evaluations": 3})  # at steps 4, 8 and 12
+    snapshots = []
+    with pytest.raises(DivergedError, match=rf"^non-finite loss at step {bad_step}: ") as caught:
+        snapshots += train(config, tiny_batches(config, images=textured_images()), NUM_CLASSES)
+    assert caught.value.step == bad_step
+
+
+def test_snapshots_before_the_divergence_are_kept(monkeypatch):
+    with_bad_loss(monkeypatch, "discriminator_losses", 7, math.nan)
+    config = tiny_config(train={"epochs": 2, "evaluations": 3})
+    snapshots = train(config, tiny_batches(config, images=textured_images()), NUM_CLASSES)
+    first = next(snapshots)
+    assert first.step == 4
+    assert all(map(math.isfinite, first.losses.values()))
+    with pytest.raises(DivergedError):
+        next(snapshots)
+
+
+def test_snapshots_say_where_training_stands():
+    config = tiny_config(train={"epochs": 2, "evaluations": 3})
+    batches = tiny_batches(config, images=textured_images())
+    snapshots = list(train(config, batches, NUM_CLASSES))
+    assert [(s.step, s.epoch, s.is_final) for s in snapshots] == [(4, 4 / 6, False), (8, 8 / 6, False), (12, 2.0, True)]
+    assert all(s.seconds.keys() >= {"setup", "warmup", "train"} for s in snapshots)
+    assert all(s.seconds[name] > 0 for s in snapshots for name in ("setup", "warmup", "train"))
+    final = snapshots[-1]
+    assert final.classify(torch.zeros(5, 1, 16, 16)).shape == (5, NUM_CLASSES)
+    images = final.sample(4)
+    assert images.shape == (4, 1, 16, 16)
+    assert images.abs().max() <= 1
+    assert torch.equal(final.sample(4), images)
+
+
+def test_a_supervised_run_has_nothing_to_sample():
+    config = tiny_config(method=SUPERVISED)
+    (*_, final) = train(config, tiny_batches(config), NUM_CLASSES)
+    assert final.sample is None
+
+
+def test_losses_of_a_snapshot_are_means_since_the_last_one():
+    every_step = train_tiny(tiny_config(train={"evaluations": 6}))[0]
+    twice = train_tiny(tiny_config(train={"evaluations": 2}))[0]
+    assert list(twice[0]) == [
+        "supervised_loss",
+        "real_loss",
+        "fake_loss",
+        "adversarial_loss",
+        "feature_matching_loss",
+    ]
+    for term in twice[0]:
+        assert twice[0][term] == pytest.approx(sum(losses[term] for losses in every_step[:3]) / 3, rel=1e-5)
+        assert twice[1][term] == pytest.approx(sum(losses[term] for losses in every_step[3:]) / 3, rel=1e-5)
+
+
+def weights_and_statistics(network):
+    """Copies of what gradients change and of what batch norm changes."""
+    weights = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    statistics = {name: buffer.clone() for name, buffer in network.named_buffers() if "running" in name}
+    assert weights
+    assert statistics
+    return weights, statistics
+
+
+def changed(before, after):
+    """Whether each of two tensors of the same name differ, as a set of answers."""
+    return {not torch.equal(before[name], after[name]) for name in before}
+
+
+@pytest.mark.parametrize("updated", [0, 1], ids=["discriminator", "generator"])
+def test_each_update_changes_one_networks_weights_and_both_networks_statistics(updated):
+    trainer = tiny_trainer(tiny_config(method=ARTICLE, network={"dropout": 0.0}))
+    method, real, z = trainer.method, trainer.batches(0), trainer.latent("z", 8, 0)
+    before = [weights_and_statistics(network) for network in networks_of(trainer)]
+    losses = (method.discriminator_losses, method.generator_losses)[updated](real, z)
+    update(trainer.optimizers[updated], networks_of(trainer)[updated], losses)
+    after = [weights_and_statistics(network) for network in networks_of(trainer)]
+    for number, ((old, old_statistics), (new, new_statistics)) in enumerate(zip(before, after, strict=True)):
+        assert changed(old, new) == {number == updated}
+        assert changed(old_statistics, new_statistics) == {True}
+    other = networks_of(trainer)[1 - updated]
+    assert all(weight.grad is None for weight in other.parameters())  # nor does it compute them
+
+
+def test_the_generator_learns_from_the_updated_discriminator():
+    trainer = tiny_trainer(tiny_config(method=ARTICLE, network={"dropout": 0.0}, optimizer={"learning_rate": 0.05}))
+    method, real, z = trainer.method, trainer.batches(0), trainer.latent("z", 8, 0)
+    stale = copy.deepcopy(method).generator_losses(real, z)
+    expected_method = copy.deepcopy(method)
+    optimizer = torch.optim.Adam(expected_method.discriminator.parameters(), lr=0.05, betas=(0.5, 0.999))
+    optimizer.zero_grad()
+    sum(expected_method.discriminator_losses(real, z).values()).backward()
+    optimizer.step()
+    expected = expected_method.generator_losses(real, z)
+    terms = trainer.step(0)
+    for name in expected:
+        torch.testing.assert_close(terms[name], expected[name].detach())
+        assert not torch.allclose(terms[name], stale[name].detach(), rtol=1e-3)
+
+
+def test_a_step_with_weight_decay_shrinks_the_discriminator_only():
+    plain, decayed = (
+        tiny_trainer(tiny_config(optimizer={"weight_decay": decay, "learning_rate": 0.01})) for decay in (0.0, 0.5)
+    )
+    start = plain.method.discriminator.conv3.weight.detach().clone()
+    for trainer in (plain, decayed):
+        trainer.step(0)
+    # AdamW: the weight shrinks by rate * decay, whatever the gradient.
+    shrunk = plain.method.discriminator.conv3.weight - 0.01 * 0.5 * start
+    torch.testing.assert_close(decayed.method.discriminator.conv3.weight, shrunk, atol=1e-6, rtol=0)
+    assert decayed.optimizers[0].param_groups[0]["weight_decay"] == 0.5
+    assert decayed.optimizers[1].param_groups[0]["weight_decay"] == 0.0
+
+
+def test_the_learning_rate_falls_linearly_over_the_last_steps():
+    config = OptimizerConfig(learning_rate=0.8, decay_fraction=0.4)
+    rates = [learning_rate_at(step, 10, config) for step in range(10)]
+    assert rates == pytest.approx([0.8] * 7 + [0.6, 0.4, 0.2])
+
+
+def test_the_learning_rate_is_constant_without_decay():
+    assert {learning_rate_at(step, 10, OptimizerConfig(learning_rate=0.8)) for step in range(10)} == {0.8}
+
+
+def test_both_optimizers_use_the_decayed_rate():
+    trainer = tiny_trainer(tiny_config(optimizer={"learning_rate": 0.5, "decay_fraction": 1.0}))
+    for step in range(trainer.total_steps):
+        trainer.step(step)
+        expected = 0.5 * (6 - step) / 6
+        assert [o.param_groups[0]["lr"] for o in trainer.optimizers] == pytest.approx([expected] * 2)
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 7, 10, 64])
+@pytest.mark.parametrize("total", [1, 2, 5, 6, 63, 1000])
+def test_evaluations_are_evenly_spaced_and_end_at_the_last_step(total, evaluations):
+    steps = evaluation_steps(total, evaluations)
+    gaps = [after - before for before, after in zip([0, *steps], steps, strict=False)]
+    assert len(steps) == min(total, evaluations)
+    assert steps[-1] == total
+    assert min(gaps) >= 1
+    assert max(gaps) - min(gaps) <= 1

@@ -1,0 +1,54 @@
+"""The estimate is made without the data set and adds up."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssgan_bench.trials import estimate as estimate_module
+from ssgan_bench.trials.estimate import RECORD_KIB, START_SECONDS, estimate, free_disk_mib
+from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.study_file import read_study
+
+STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("no network for an estimate")
+
+    monkeypatch.setattr(estimate_module, "TIMED_SECONDS", 0.05)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _deterministic_mode_ends_here() -> Any:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "steps"),
+    [("digits", 16, 1200 // 64), ("mnist", 16, 59_800 // 64), ("cifar10", 32, 49_800 // 64)],
+)
+def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size: int, steps: int) -> None:
+    changes = {"data.num_labels": [20, 50], "train.epochs": 1, "network.width": 4}
+    plan = make_plan(
+        read_study(STUDY), "x", "quick", changes | {"data.dataset": dataset, "data.image_size": size}, seeds=2
+    )
+    cost = estimate(plan, torch.device("cpu"), num_workers=2)
+    assert list(cost.arms) == [arm.name for arm in plan.arms]
+    assert {arm.steps for arm in cost.arms.values()} == {steps}
+    per_run = sum(arm.run_seconds for arm in cost.arms.values())
+    assert cost.total_seconds == pytest.approx(START_SECONDS + 4 * per_run / 2)
+    assert all(arm.run_seconds > arm.steps * arm.step_ms / 1e3 for arm in cost.arms.values())
+    assert cost.memory_mib > 50
+    assert cost.disk_mib > len(plan.cells) * RECORD_KIB / 1024
+
+
+def test_free_space_is_asked_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+    assert free_disk_mib(tmp_path / "a" / "b" / "c") == pytest.approx(free_disk_mib(tmp_path), rel=0.2)
+    assert free_disk_mib(Path("not/yet")) > 0

@@ -1,0 +1,149 @@
+"""Cells follow from study file, preset and the command line's changes, and from nothing else."""
+
+from typing import Any
+
+import pytest
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.records.schema import StudyPlan
+from ssgan_bench.trials.plan import changes_between, make_plan, parse_overrides
+from ssgan_bench.trials.study_file import StudyFile
+
+VALUES: dict[str, Any] = {
+    "name": "tiny",
+    "question": "Q?",
+    "expectation": "E.",
+    "baseline": "a",
+    "base": {"train": {"epochs": 5, "batch_size": 32}, "data": {"dataset": "digits"}},
+    "arms": {
+        "a": {"label": "A", "set": {"method": {"name": "supervised"}}},
+        "b": {"label": "B", "set": {"method": {"preset": "article"}, "train": {"evaluations": 2}}},
+    },
+    "factors": [{"key": "data.num_labels", "label": "Labels", "levels": [20, 50]}],
+    "presets": {
+        "quick": {"description": "D", "seeds": 2, "set": {"train": {"epochs": 3, "evaluations": 4}}},
+        "full": {"description": "D", "seeds": 1, "levels": {"data.num_labels": [100]}},
+    },
+}
+
+
+def plan(preset: str = "quick", *settings: str, seeds: int | None = None, **changes: Any) -> StudyPlan:
+    study = StudyFile.model_validate(VALUES | changes)
+    return make_plan(study, "tiny.toml", preset, parse_overrides(list(settings)), seeds)
+
+
+def refusal(*arguments: Any, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan(*arguments, **changes)
+    return str(caught.value)
+
+
+def test_arms_levels_and_seeds_are_crossed_and_pairs_come_first() -> None:
+    cells = plan().cells
+    key = "data.num_labels"
+    assert [(c.model_seed, c.levels[key], c.arm) for c in cells] == [
+        (seed, level, arm) for seed in (0, 1) for level in (20, 50) for arm in ("a", "b")
+    ]
+    assert all(c.split_seed == c.model_seed == c.config["split_seed"] == c.config["model_seed"] for c in cells)
+    assert len({c.cell_id for c in cells}) == 8
+
+
+def test_the_command_line_wins_over_arm_over_preset_over_base() -> None:
+    a, b = plan(seeds=1).cells[:2]
+    assert (a.config["train"]["batch_size"], a.config["train"]["epochs"]) == (32, 3)
+    assert (a.config["train"]["evaluations"], b.config["train"]["evaluations"]) == (4, 2)
+    assert {c.config["train"]["evaluations"] for c in plan("quick", "train.evaluations=7").cells} == {7}
+
+
+def test_levels_come_from_the_command_line_else_the_preset_else_the_factor() -> None:
+    assert plan().factors[0].levels == (20, 50)
+    assert plan("full").factors[0].levels == (100,)
+    assert plan("full", "data.num_labels=[10, 30]").factors[0].levels == (10, 30)
+    assert plan("full", "data.num_labels=30").factors[0].levels == (30,)
+
+
+def test_the_family_is_what_is_left_of_the_declared_one() -> None:
+    presets = {"quick": VALUES["presets"]["quick"] | {"family": [50]}}
+    assert plan(presets=presets).family == (50,)
+    assert plan("quick", "data.num_labels=[20]", presets=presets).family == (20,)
+    assert plan().family == (20, 50)
+
+
+def test_cell_ids_depend_on_configuration_and_arm_alone() -> None:
+    more = {c.cell_id for c in plan(seeds=5).cells}
+    assert {c.cell_id for c in plan(seeds=2).cells} < more
+    assert {c.cell_id for c in plan("quick", "data.num_labels=[50, 20]").cells} == {c.cell_id for c in plan().cells}
+    assert not more & {c.cell_id for c in plan("quick", "train.epochs=4", seeds=5).cells}
+    assert {c.cell_id for c in plan(question="Other?").cells} == {c.cell_id for c in plan().cells}
+
+
+def test_seeds_and_texts_may_change_but_results_may_not_be_mixed() -> None:
+    assert changes_between(plan(), plan(seeds=9, question="Other?")) == []
+    assert changes_between(plan(), plan("quick", "train.epochs=4")) == ["train.epochs 3 -> 4"]
+    assert changes_between(plan(), plan("quick", "data.num_labels=[20]")) == [
+        "levels of data.num_labels [20, 50] -> [20]"
+    ]
+    assert changes_between(plan(), plan(arms={"a": VALUES["arms"]["a"]})) == ["arms a, b -> a"]
+    later = plan().model_copy(update={"protocol_version": "9"})
+    assert changes_between(plan(), later) == [f"protocol {plan().protocol_version} -> 9"]
+
+
+def test_every_mistake_is_listed_with_the_place_it_comes_from() -> None:
+    presets = {"quick": {"description": "D", "seeds": 2, "set": {"train": {"epochs": 0}}}}
+    base = {"train": {"batchsize": 3}}
+    text = refusal("quick", "network.width=1", "optimizer.beta1=high", presets=presets, base=base)
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("tiny.toml: ") for line in lines)
+    for start in (
+        "presets.quick.set.train.epochs = 0: Input should be greater than or equal to 1",
+        "base.train.batchsize = 3: unknown key; known here: batch_size",
+        "--set network.width = 1: Input should be greater than or equal to 4",
+        "--set optimizer.beta1 = 'high': Input should be a valid number",
+    ):
+        assert any(line.startswith(f"tiny.toml: {start}") for line in lines), start
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["data=5"], "--set data = 5"),
+        (["data.num_labels=[]"], "needs one value or a list of values, got []"),
+        (["data.num_labels=[[1]]"], "needs one value or a list of values"),
+        (["data.num_labels=[20, 20]"], "a value stands twice"),
+        (["data.num_labels=[1, true]"], "a value stands twice"),
+        (["data.num_labels=many"], "level data.num_labels = 'many'"),
+        (["data.labeled_rate=0.1"], "give exactly one of data.num_labels and data.labeled_rate"),
+        (["split_seed=3"], "--set split_seed = 3"),
+        (["model_seed=3"], "--set model_seed = 3"),
+        (["optimizer.learning_rate=nan"], "optimizer.learning_rate = nan"),
+        (["data.image_size=17"], "the conv networks take 16, 32 or 64"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: list[str], says: str) -> None:
+    assert says in refusal("quick", *settings)
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train epochs=3", "", "train..epochs=3"])
+def test_a_setting_without_key_or_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="write key=value"):
+        parse_overrides([text])
+
+
+def test_settings_are_toml_or_plain_text() -> None:
+    parsed = parse_overrides(["a=1", "b.c=[1, 2]", "d = folder:/x=y", "e='q'", "f=true", "g="])
+    assert parsed == {"a": 1, "b.c": [1, 2], "d": "folder:/x=y", "e": "q", "f": True, "g": ""}
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    assert refusal("huge") == "tiny.toml: no preset 'huge'; it has quick, full"
+
+
+def test_two_names_for_one_configuration_are_refused() -> None:
+    twins = {"a": VALUES["arms"]["a"], "b": {"label": "B", "set": VALUES["arms"]["a"]["set"]}}
+    assert "are the same configuration" in refusal(arms=twins)
+
+
+def test_too_many_cells_are_refused_before_they_are_made() -> None:
+    levels = ", ".join(str(20 + i) for i in range(1000))
+    assert "4000000 cells; at most 20000" in refusal("quick", f"data.num_labels=[{levels}]", seeds=2000)

@@ -1,0 +1,89 @@
+"""Every outcome of a run is a record: complete, diverged or failed; only a full disk is not."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssgan_bench.records.store import RecordStore
+from ssgan_bench.training.loop import DivergedError
+from ssgan_bench.trials import run
+from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.run import CellRunner
+from ssgan_bench.trials.study_file import read_study
+
+STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
+PLAN = make_plan(
+    read_study(STUDY), "x", "quick", {"data.num_labels": 20, "train.epochs": 1, "network.width": 4}, seeds=1
+)
+CELL = PLAN.cells[2]
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[CellRunner]:
+    yield CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
+    torch.use_deterministic_algorithms(False)
+
+
+def break_after_one_snapshot(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    original = run.train
+
+    def train(*arguments: Any) -> Iterator[Any]:
+        yield next(original(*arguments))
+        raise error
+
+    monkeypatch.setattr(run, "train", train)
+
+
+def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -> None:
+    first, second = (runner.run(CELL).model_dump(exclude={"timing", "started_at"}) for _ in range(2))
+    assert first == second
+    assert first["status"] == "complete"
+    assert first["cell"] == CELL.model_dump()
+    assert len(first["sample_files"]) == len(first["curves"]) > 1
+
+
+def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
+    runner: CellRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_after_one_snapshot(monkeypatch, DivergedError(7, {"supervised_loss": float("nan")}))
+    record = runner.run(CELL)
+    assert (record.status, record.diverged_step, record.metrics, record.error) == ("diverged", 7, {}, None)
+    assert len(record.curves) == 1
+    runner.store.write_record(record)
+    assert runner.finished_record(CELL.cell_id) == record  # not to be repeated
+
+
+def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = run.Batches.__call__
+
+    def broken(self: run.Batches, step: int) -> Any:
+        batch = original(self, step)
+        if step == 4:
+            batch.images.fill_(float("nan"))
+        return batch
+
+    monkeypatch.setattr(run.Batches, "__call__", broken)
+    record = runner.run(CELL)
+    assert (record.status, record.diverged_step, record.metrics) == ("diverged", 5, {})
+
+
+def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
+    runner: CellRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    break_after_one_snapshot(monkeypatch, RuntimeError("out of memory"))
+    record = runner.run(CELL)
+    assert (record.status, record.error) == ("failed", "RuntimeError: out of memory")
+    assert (record.metrics, record.curves, record.sample_files) == ({}, (), ())
+    assert "Traceback" in (tmp_path / "failures" / f"{CELL.cell_id}.txt").read_text()
+    runner.store.write_record(record)
+    assert runner.finished_record(CELL.cell_id) is None
+
+
+def test_a_full_disk_is_no_fault_of_the_cell(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_after_one_snapshot(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        runner.run(CELL)
