@@ -205,7 +205,10 @@ def mistakes_in(error: ValidationError, model: type[BaseModel], prefix: str = ""
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = f"unknown key; known here: {', '.join(_keys_beside(model, item['loc']))}"
-        found.append(Mistake(key=key, value=item["input"], message=message))
+        missing = item["type"] == "missing"
+        if missing:
+            message = "required, but missing"
+        found.append(Mistake(key=key, value=None if missing else item["input"], message=message))
     return found
 
 

@@ -89,7 +89,9 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
     """Everything in the records that must not depend on the machine's mood, by cell."""
     found = {}
     for record in RecordStore(folder_of(out)).records():
-        found[record.cell.cell_id] = record.model_dump(exclude={"timing", "started_at"})
+        found[record.cell.cell_id] = record.model_dump(
+            exclude={"timing": True, "started_at": True, "provenance": {"commit"}}  # the checkout may change meanwhile
+        )
     return found
 
 

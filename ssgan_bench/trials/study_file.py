@@ -69,8 +69,15 @@ def show(value: Any) -> str:
 
 def refuse(source: str, mistakes: list[Mistake]) -> ConfigError:
     """Make one error that lists all mistakes with file, dotted key and value."""
-    lines = [f"{source}: {m.key} = {show(m.value)}: {m.message}" for m in mistakes]
+    lines = [f"{source}: {_describe(m)}" for m in mistakes]
     return ConfigError("\n".join(dict.fromkeys(lines)))
+
+
+def _describe(mistake: Mistake) -> str:
+    if isinstance(mistake.value, dict):  # about several values at once: the message names them
+        return mistake.message
+    value = "" if mistake.value is None else f" = {show(mistake.value)}"
+    return f"{mistake.key}{value}: {mistake.message}"
 
 
 def read_study(path: Path) -> StudyFile:
