@@ -32,7 +32,9 @@ def seed_layers(seed: int, name: str, step: int) -> None:
 
 
 def make_deterministic(num_threads: int) -> None:
-    """Make this process compute the same bits in every run: fixed thread count, deterministic kernels."""
+    """Make runs on a CPU bitwise repeatable (fixed thread count) and runs on a GPU nearly so, in true float32."""
     torch.set_num_threads(num_threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

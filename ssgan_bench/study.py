@@ -136,7 +136,11 @@ def list_studies() -> int:
 
     print("Studies (run one with: python -m ssgan_bench.study NAME [--preset quick|standard|full])\n")
     for name, path in study_paths().items():
-        study = read_study(path)
+        try:
+            study = read_study(path)
+        except ConfigError as error:  # one broken file must not hide the others
+            print(f"  {name}\n    cannot be used: {str(error).splitlines()[0]}\n")
+            continue
         print(f"  {name}\n    {study.question}\n    presets: {', '.join(study.presets)}\n")
     return 0
 
@@ -160,8 +164,19 @@ def run_study(options: argparse.Namespace) -> int:
     _print_plan(plan, study, device, num_workers)
     folder = options.out / "runs" / plan.study / plan.preset
     if options.plan:
+        _check_present_data(options, plan)
         return _print_estimate(plan, device, num_workers, folder)
     return _run(options, plan, folder, device, num_workers)
+
+
+def _check_present_data(options: argparse.Namespace, plan: "StudyPlan") -> None:
+    """Refuse an impossible plan as early as that is known: where its data need no download."""
+    from ssgan_bench.data.datasets import data_root, is_present
+    from ssgan_bench.trials.checks import check_cells
+
+    root = data_root(options.data_dir)
+    if all(is_present(cell.config["data"]["dataset"], root) for cell in plan.cells):
+        check_cells(plan, root, None)
 
 
 def _plan(options: argparse.Namespace, study: "StudyFile", path: Path) -> "StudyPlan":
@@ -237,10 +252,10 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     root = data_root(options.data_dir)
     for dataset in dict.fromkeys(cell.config["data"]["dataset"] for cell in plan.cells):
         prepare(dataset, root)
-    check_cells(plan, root)
+    store = RecordStore(folder)
+    check_cells(plan, root, None if options.fresh else store)
     if options.fresh:
         _set_aside(folder)
-    store = RecordStore(folder)
     with folder_lock(folder):
         _refuse_changed_plan(store, plan)
         store.write_plan(plan)
@@ -263,9 +278,10 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
 
         result = write_report(store, options.out / "reports" / plan.study / plan.preset)
         print(f"\n{result.answer}\n\n{result.main_table}\n\nreport: {result.index}")
-    if progress.failed:
+    without_result = len(plan.cells) - len(progress.finished)
+    if without_result:
         print(
-            f"error: {len(progress.failed)} cells failed (tracebacks in {folder / 'failures'}); "
+            f"error: {without_result} cells failed (tracebacks in {folder / 'failures'}); "
             "the same command tries them again",
             file=sys.stderr,
         )

@@ -25,7 +25,7 @@ INTERNAL = {
     "reporting": {"records", "config"},
     "trials": {"training", "evaluation", "records", "data", "methods", "config", "seeding"},
     "study": {"trials", "reporting", "records", "data", "config"},
-    "report": {"trials", "reporting", "records", "data", "config"},
+    "report": {"reporting", "records", "config"},
 }
 """By file or folder of the package: what else of the package it may import (itself it always may)."""
 EXTERNAL = {
@@ -40,7 +40,7 @@ EXTERNAL = {
     "methods": {"torch", "pydantic"},
     "training": {"torch"},
     "evaluation": {"torch", "PIL"},
-    "reporting": {"pandas", "seaborn", "matplotlib", "scipy", "numpy", "jinja2", "pydantic"},
+    "reporting": {"pandas", "seaborn", "matplotlib", "scipy", "numpy", "jinja2", "pydantic", "filelock"},
     "trials": {"torch", "numpy", "pydantic", "filelock", "tqdm"},
     "trials.queue": {"optuna", "sqlalchemy", "filelock"},
     "study": {"torch"},

@@ -60,7 +60,8 @@ class Batches:
             uses_unlabeled: False draws labeled images only (the supervised baseline).
 
         Raises:
-            ConfigError: a batch is larger than the set it is drawn from, or its mask would keep no label.
+            ConfigError: an unlabeled batch is larger than its set, or a mask would keep no label. A labeled batch may
+                be larger than the labeled set, whose images it then repeats.
         """
         self.images, self.labels = images, labels
         self.config = config
@@ -89,6 +90,14 @@ class Batches:
     def channels(self) -> int:
         """Number of image channels C."""
         return self.images.shape[1]
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that one step sees, labeled and unlabeled."""
+        train = self.config.train
+        if self._resampled:
+            return train.batch_size if self.uses_unlabeled else self._labels_per_batch
+        return train.labeled_batch_size + (train.batch_size if self.uses_unlabeled else 0)
 
     def __call__(self, step: int) -> RealBatch:
         """Draw the batch of step `step` (from 0)."""

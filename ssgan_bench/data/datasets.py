@@ -117,6 +117,12 @@ def describe(name: str) -> DatasetInfo:
     return KNOWN[name]
 
 
+def is_present(name: str, root: Path) -> bool:
+    """Whether `load` would find the files of a data set without a download."""
+    describe(name)
+    return name not in download.LAYOUTS or not download.missing_files(name, root)
+
+
 def prepare(name: str, root: Path, progress: bool = True) -> None:
     """Make a data set ready for `load`; only the coordinator calls this. Does nothing when it is there.
 

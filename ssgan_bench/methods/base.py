@@ -1,6 +1,7 @@
 """What a method is: its networks, its discriminator losses and, for a GAN, its generator losses."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -53,20 +54,21 @@ def build_method(config: RunConfig, channels: int, num_classes: int) -> Method:
     return Method.by_config[type(config.method)](config, channels, num_classes)
 
 
-def initialize(method: Method, model_seed: int, images: Tensor) -> None:
+def initialize(method: Method, model_seed: int, images: Callable[[], Tensor]) -> None:
     """Set all weights from named streams of `model_seed`, on the CPU, so that they are equal on every device.
 
     Args:
         method: its networks are changed in place.
         model_seed: names the streams.
-        images: (B, C, H, W) in [-1, 1] on the CPU that the run may see, for data-dependent initialization (MLP pair).
+        images: gives (B, C, H, W) in [-1, 1] that the run may see; asked only by the MLP pair, whose initialization
+            depends on data.
     """
     init_weights(method.discriminator, generator(model_seed, "init/discriminator"))
     if method.generator is not None:
         init_weights(method.generator, generator(model_seed, "init/generator"))
     if isinstance(method.discriminator, mlp.Discriminator):
         seed_layers(model_seed, "init/noise", 0)
-        method.discriminator.initialize_from_data(images)
+        method.discriminator.initialize_from_data(images().cpu())
 
 
 def build_discriminator(network: NetworkConfig, image_size: int, channels: int, num_logits: int) -> nn.Module:

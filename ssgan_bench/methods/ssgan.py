@@ -96,7 +96,9 @@ class Ssgan(Method):
         assert self.generator is not None
         options = self.options
         fake_features, logits_on_fake = self.discriminator(self.generator(z))
-        with torch.no_grad():  # a fresh pass through the updated D; constant for the generator
+        # A fresh pass through the updated D; constant for the generator. Without matching it still moves the batch-norm
+        # statistics, as in the article, so that arms differ in their losses alone.
+        with torch.no_grad():
             real_features, _ = self.discriminator(real.images[real.unlabeled])
         losses: Losses = {}
         if options.adversarial_weight > 0:

@@ -68,15 +68,22 @@ class StudyPlan(Frozen):
     cells: tuple[Cell, ...]
 
     def fingerprint(self) -> str:
-        """Digest of everything that must agree for records to be mixed: all but the texts and the seeds."""
-        configs = sorted(digest({**c.config, "split_seed": 0, "model_seed": 0}) for c in self.cells)
+        """Digest of everything that must agree for records to be mixed, or a question to stay the same.
+
+        All but the texts and the seeds: also the metric, baseline and family, so that a family of tests declared before
+        the first run stays as it was.
+        """
+        cells = {digest({"arm": c.arm, **c.config, "split_seed": 0, "model_seed": 0}) for c in self.cells}
         return digest(
             {
                 "protocol": self.protocol_version,
                 "study": self.study,
                 "preset": self.preset,
                 "arms": [a.name for a in self.arms],
-                "configs": sorted(set(configs)),
+                "metric": self.metric,
+                "baseline": self.baseline,
+                "family": sorted(map(str, self.family)),
+                "cells": sorted(cells),
             }
         )
 

@@ -113,6 +113,11 @@ def _verdicts(analysis: Analysis) -> list[str]:
         first = [f"A lower {unit.name} than {baseline} is shown for {better}."]
     if worse := _named([row for row in family if row.verdict == "worse"], analysis):
         first.append(f"A higher one is shown for {worse}.")
+    if len(first) > 1 or better:  # the first paragraph may be all that is read
+        if max(row.difference.n for row in family) < SEEDS_FOR_A_CLAIM:
+            first.insert(0, f"Below {SEEDS_FOR_A_CLAIM} seeds this is an indication, not a claim:")
+        if any(dropped.verdict in ("better", "worse") for dropped, _ in changed_verdicts(analysis)):
+            first.append("Counting lost runs as failures of their arm would change this; see below.")
     details, unclear = [], []
     for arm in arms:
         rows = [row for row in family if row.arm == arm]
@@ -175,8 +180,6 @@ def _footing(analysis: Analysis) -> list[str]:
             f"Test and interval disagree for {torn}: the t interval includes zero, for the differences vary strongly "
             "in size. Take that verdict with care."
         )
-    if max(pairs) < SEEDS_FOR_A_CLAIM:
-        sentences.append(f"Below {SEEDS_FOR_A_CLAIM} seeds this is an indication, not a claim.")
     if any(row.verdict == "no difference shown" for row in rows):
         sentences.append("No difference shown does not mean that there is none.")
     return sentences

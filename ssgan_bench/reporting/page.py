@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from filelock import FileLock
 
-from ssgan_bench.config import ConfigError
+from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.drawing import to_bytes
@@ -75,14 +76,17 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
         fill_evidence(new / "evidence")
         answer, table = _fill(new, read_evidence(new / "evidence"))
         old = Path(temporary) / "old"
-        if report_dir.exists():
-            report_dir.rename(old)
-        try:
-            new.rename(report_dir)
-        except OSError:
-            if old.exists():
-                old.rename(report_dir)
-            raise
+        # Two commands that share a study's work finish at the same moment and write the same report.
+        lock = Path(tempfile.gettempdir()) / f"ssgan-bench-report-{digest(str(report_dir.resolve()))[:16]}.lock"
+        with FileLock(lock):
+            if report_dir.exists():
+                report_dir.rename(old)
+            try:
+                new.rename(report_dir)
+            except OSError:
+                if old.exists():
+                    old.rename(report_dir)
+                raise
     return ReportResult(report_dir / "index.html", answer, table)
 
 

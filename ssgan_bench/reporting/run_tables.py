@@ -102,7 +102,8 @@ def timing(analysis: Analysis) -> tuple[Table, str]:
         ),
         tuple(rows),
         f"Median [smallest–largest] over complete runs at all conditions{on}. Runs may have shared the machine "
-        "with others: this says what a run cost, not which method is faster.",
+        "with others: this says what a run cost, not which method is faster. Memory on a CPU is the most that the "
+        "worker process had used so far, over all its runs.",
         "tables/timing.csv",
         left=2 if several else 1,
     )

@@ -102,8 +102,9 @@ def _certainty(analysis: Analysis, parts: Parts) -> Section:
         )
         if analysis.described:
             items.append(
-                f"The family of tests was declared before the runs. The other comparisons, at "
-                f"{analysis.first_levels(analysis.described)}, are described only: nothing is claimed there."
+                "The study declares the family of tests, and its runs cannot be reused under another one. The other "
+                f"comparisons, at {analysis.first_levels(analysis.described)}, are described only: nothing is claimed "
+                "there."
             )
         if not floor_holm <= ALPHA:
             items.append(

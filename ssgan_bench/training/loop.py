@@ -20,12 +20,12 @@ from ssgan_bench.training.clock import Clock
 
 
 class DivergedError(ArithmeticError):
-    """A loss is NaN or infinite; the run cannot be saved."""
+    """A loss or a prediction is NaN or infinite; the run cannot be saved."""
 
-    def __init__(self, step: int, losses: dict[str, float]):
-        super().__init__(f"non-finite loss at step {step}: {losses}")
+    def __init__(self, step: int, what: str):
+        super().__init__(f"{what} at step {step}")
         self.step = step
-        """The first step (from 1) with a non-finite loss."""
+        """The first step (from 1) where it was seen."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> fl
     """Learning rate of step `step` (from 0): constant, then linear to zero over the last `decay_fraction`."""
     decay_steps = config.decay_fraction * total_steps
     remaining = total_steps - step
-    return config.learning_rate * (min(1.0, remaining / decay_steps) if decay_steps else 1.0)
+    return config.learning_rate * (min(1.0, max(0.0, remaining / decay_steps)) if decay_steps else 1.0)
 
 
 def update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses) -> Losses:
@@ -83,7 +83,7 @@ class Trainer:
         self.device = batches.images.device
         self.total_steps = config.train.epochs * batches.steps_per_epoch
         self.method: Method = build_method(config, batches.channels, num_classes)
-        initialize(self.method, config.model_seed, batches.images_for_initialization().cpu())
+        initialize(self.method, config.model_seed, batches.images_for_initialization)
         weight_decays = {self.method.discriminator: config.optimizer.weight_decay}
         if self.method.generator is not None:
             weight_decays[self.method.generator] = 0.0
@@ -184,4 +184,5 @@ def _check_finite(losses: Tensor, names: list[str], first_step: int) -> None:
     bad = (~torch.isfinite(losses)).any(dim=1).nonzero()
     if len(bad):
         row = int(bad[0])
-        raise DivergedError(first_step + row + 1, dict(zip(names, losses[row].tolist(), strict=True)))
+        values = dict(zip(names, losses[row].tolist(), strict=True))
+        raise DivergedError(first_step + row + 1, f"non-finite loss in {values}")

@@ -22,6 +22,7 @@ from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
 TIMED_SECONDS = 1.0
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
+LABEL_BUDGETS = ("data.num_labels", "data.labeled_rate")
 RECORD_KIB = 12.0
 """Typical size of a record."""
 
@@ -41,6 +42,7 @@ class Estimate:
     """Cost of all cells of a plan."""
 
     arms: dict[str, ArmCost]
+    """By arm, and by level where a factor other than the label budget varies."""
     total_seconds: float
     memory_mib: float
     """Per worker, on the training device."""
@@ -48,14 +50,15 @@ class Estimate:
 
 
 def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimate:
-    """Time each arm for about a second. Neither reads nor downloads the data set."""
+    """Time a run of each cost for about a second. Neither reads nor downloads the data set."""
     costs: dict[str, ArmCost] = {}
     seconds, disk_kib = 0.0, 0.0
     for cell in plan.cells:
         config = RunConfig.model_validate(cell.config)
-        if cell.arm not in costs:
-            costs[cell.arm] = _time_arm(cell, config, device)
-        seconds += costs[cell.arm].run_seconds
+        name = _cost_name(cell)
+        if name not in costs:
+            costs[name] = _time_arm(config, device)
+        seconds += costs[name].run_seconds
         has_samples = Method.by_config[type(config.method)].uses_unlabeled
         grid_kib = NUM_SAMPLES * config.data.image_size**2 / 1024
         disk_kib += RECORD_KIB + (config.train.evaluations * grid_kib if has_samples else 0.0)
@@ -70,7 +73,13 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
     )
 
 
-def _time_arm(cell: Cell, config: RunConfig, device: torch.device) -> ArmCost:
+def _cost_name(cell: Cell) -> str:
+    """Cells of one name cost the same: the arm and all levels but the label budget."""
+    levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in LABEL_BUDGETS]
+    return ", ".join([cell.arm, *levels])
+
+
+def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     make_deterministic(config.train.num_threads)
     info = describe(config.data.dataset)
     held_out = config.data.num_validation + (config.data.num_test if info.num_test is None else 0)

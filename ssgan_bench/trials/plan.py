@@ -43,7 +43,7 @@ def make_plan(
         source: its path, for messages.
         preset_name: quick, standard or full.
         overrides: dotted key -> value from the command line; for a factor's key, its level or list of levels.
-        seeds: number of seeds instead of the preset's; seed i is used as split_seed and model_seed.
+        seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed.
 
     Raises:
         ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
@@ -93,7 +93,7 @@ def make_plan(
     _refuse_equal_cells(source, configs)
     cells = [
         make_cell(arm, levels, config.model_copy(update={"split_seed": seed, "model_seed": seed}))
-        for seed in range(num_seeds)
+        for seed in range(preset.first_seed, preset.first_seed + num_seeds)
         for arm, levels, config in configs
     ]
     return StudyPlan(
@@ -107,7 +107,7 @@ def make_plan(
         arms=tuple(ArmInfo(name=name, label=arm.label) for name, arm in study.arms.items()),
         factors=tuple(factors),
         family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
-        seeds=tuple(range(num_seeds)),
+        seeds=tuple(range(preset.first_seed, preset.first_seed + num_seeds)),
         cells=tuple(cells),
     )
 
@@ -139,6 +139,10 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
         ]
         if names[0] != names[1]:
             found.append(f"{what} {names[0]} -> {names[1]}")
+    same_levels = [factor.levels for factor in old.factors] == [factor.levels for factor in new.factors]
+    for what in ("metric", "baseline", *(["family"] if same_levels else [])):
+        if getattr(old, what) != getattr(new, what):
+            found.append(f"{what} {show(getattr(old, what))} -> {show(getattr(new, what))}")
     for was, now in zip(old.factors, new.factors, strict=False):
         if was.key == now.key and was.levels != now.levels:
             found.append(f"levels of {was.key} {list(was.levels)} -> {list(now.levels)}")

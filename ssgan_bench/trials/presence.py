@@ -6,11 +6,24 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ssgan_bench.records.store import write_atomically
+
 
 def folder_lock(folder: Path) -> FileLock:
     """Make the lock under which processes of this machine (or of a shared file system) change the folder's queue."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / ".queue.lock")
+
+
+def folder_id(folder: Path) -> str:
+    """Read (or, the first time, draw) the folder's own name, so that two folders never share a queue by accident.
+
+    Call it under `folder_lock`.
+    """
+    path = folder / "folder-id"
+    if not path.exists():
+        write_atomically(path, uuid.uuid4().hex[:12].encode())
+    return path.read_text()
 
 
 class Presence:

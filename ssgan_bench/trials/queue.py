@@ -58,9 +58,9 @@ class Counts:
     running: int
 
 
-def study_name(plan: StudyPlan) -> str:
-    """Name of the Optuna study; changed studies get another one, so their trials are never mixed."""
-    return f"{plan.study}-{plan.preset}-{plan.fingerprint()[:12]}"
+def study_name(plan: StudyPlan, folder_id: str) -> str:
+    """Name of the Optuna study; changed studies and other folders get another one, so their trials are never mixed."""
+    return f"{plan.study}-{plan.preset}-{plan.fingerprint()[:12]}-{folder_id}"
 
 
 def sqlite_url(path: Path) -> str:
@@ -196,13 +196,15 @@ class Queue:
         try:
             with self._lock:  # several processes creating the tables at once would fail
                 self._storage = _open_storage(url, create=create)
-                name = study_name(plan)
+                name = study_name(plan, presence.folder_id(folder))
                 if create:
                     self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
                 else:
                     self._study = optuna.load_study(storage=self._storage, study_name=name)
                 self._study_id = self._storage.get_study_id_from_name(name)
         except (StorageInternalError, SQLAlchemyError, RuntimeError, ImportError, KeyError, ValueError) as error:
+            if hasattr(self, "_storage"):
+                self.close()
             cause = _sql_error(error)
             if isinstance(cause, OperationalError) and ("disk" in str(cause.orig) or "readonly" in str(cause.orig)):
                 raise StorageError(f"{self._shown_url()}: {_first_line(cause)}") from None

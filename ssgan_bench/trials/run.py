@@ -129,7 +129,7 @@ class CellRunner:
             status, error = "failed", f"{type(failure).__name__}: {failure}"[:2000]
             trace = traceback.format_exc().encode()
             write_atomically(self.store.folder / "failures" / f"{cell.cell_id}.txt", trace)
-            result = _Result()
+            result.metrics = {}
         return RunRecord(
             protocol_version=PROTOCOL_VERSION,
             study=self._plan.study,
@@ -174,8 +174,7 @@ class CellRunner:
             start = time.perf_counter()
             validation: dict[str, float] = {}
             if len(validation_labels):
-                logits = predict(snapshot.classify, validation_images, size)
-                validation = dict(classification_metrics(logits, validation_labels))
+                validation = _metrics(snapshot, validation_images, validation_labels, size)
             result.curves.append(
                 CurvePoint(step=snapshot.step, epoch=snapshot.epoch, losses=snapshot.losses, validation=validation)
             )
@@ -184,10 +183,9 @@ class CellRunner:
                 result.sample_files.append(self.store.write_sample(cell_id, f"{snapshot.step:07d}", png))
             if snapshot.is_final:
                 test_images, test_labels = data.test_set(splits)
-                logits = predict(snapshot.classify, test_images, size)
-                result.metrics = dict(classification_metrics(logits, test_labels))
+                result.metrics = _metrics(snapshot, test_images, test_labels, size)
             evaluation_seconds += time.perf_counter() - start
-            result.timing = _timing(snapshot, config, split_seconds, evaluation_seconds, self._device)
+            result.timing = _timing(snapshot, batches.images_per_step, split_seconds, evaluation_seconds, self._device)
 
 
 class _Result:
@@ -215,9 +213,17 @@ def _split_info(splits: Splits, num_classes: int) -> SplitInfo:
     )
 
 
+def _metrics(snapshot: Snapshot, images: Tensor, labels: Tensor, image_size: int) -> dict[str, float]:
+    """Evaluate a snapshot; weights can be broken by the last update although all losses were finite."""
+    logits = predict(snapshot.classify, images, image_size)
+    if not torch.isfinite(logits).all():
+        raise DivergedError(snapshot.step, "non-finite predictions")
+    return dict(classification_metrics(logits, labels))
+
+
 def _timing(
     snapshot: Snapshot,
-    config: RunConfig,
+    images_per_step: int,
     split_seconds: float,
     evaluation_seconds: float,
     device: torch.device,
@@ -231,7 +237,7 @@ def _timing(
         train_seconds=seconds["train"],
         evaluation_seconds=evaluation_seconds,
         step_time_ms=None if step_seconds is None else step_seconds * 1e3,
-        images_per_second=None if step_seconds is None else config.train.batch_size / step_seconds,
+        images_per_second=None if step_seconds is None else images_per_step / step_seconds,
         peak_memory_mib=peak_memory_mib(device),
     )
 

@@ -12,7 +12,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Level = int | float | str | bool
 Levels = Annotated[list[Level], Field(min_length=1, max_length=1000)]
-PRESETS = ("quick", "standard", "full")
 
 
 class Arm(Frozen):
@@ -38,6 +37,8 @@ class Preset(Frozen):
 
     description: Text
     seeds: Annotated[int, Field(ge=1, le=1000)]
+    first_seed: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Seeds count from here: results come from seeds that were not used while the preset was chosen."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Configuration values; they win over base's."""
     levels: dict[str, Levels] = Field(default_factory=dict)
@@ -111,6 +112,14 @@ def read_study(path: Path) -> StudyFile:
                     message=f"not a factor of this study; factors: {', '.join(keys)}",
                 )
             )
+        first = study.factors[0]
+        for level in preset.family or []:
+            if level not in (first_levels := preset.levels.get(first.key, first.levels) or []):
+                mistakes.append(
+                    Mistake(
+                        key=f"presets.{name}.family", value=level, message=f"not a level of {first.key}: {first_levels}"
+                    )
+                )
         for factor in study.factors:
             if factor.levels is None and factor.key not in preset.levels:
                 mistakes.append(

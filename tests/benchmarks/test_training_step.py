@@ -86,5 +86,5 @@ def test_training_step(benchmark: BenchmarkFixture, method: str, device: str) ->
     if benchmark.stats is not None:  # None under --benchmark-disable
         step_seconds = benchmark.stats.stats.median / STEPS
         benchmark.extra_info["step_time_ms"] = step_seconds * 1e3
-        benchmark.extra_info["images_per_second"] = trainer.config.train.batch_size / step_seconds
+        benchmark.extra_info["images_per_second"] = trainer.batches.images_per_step / step_seconds
     assert all(math.isfinite(term.item()) for term in losses.values())

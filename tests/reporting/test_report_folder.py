@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -465,3 +466,16 @@ def test_help_needs_none_of_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_reports_written_at_the_same_moment_leave_one_whole_report(make_store, tmp_path, monkeypatch):
+    def fill(folder, evidence):
+        (folder / "index.html").write_text("whole")
+        return "answer", "table"
+
+    monkeypatch.setattr("ssgan_bench.reporting.page._fill", fill)
+    store, target = make_store(make_plan()), tmp_path / "reports" / "quick"
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: write_report(store, target), range(40)))
+    assert all(result.index.read_text() == "whole" for result in results)
+    assert [path.name for path in target.parent.iterdir() if path.is_dir()] == ["quick"]

@@ -147,3 +147,29 @@ def test_two_names_for_one_configuration_are_refused() -> None:
 def test_too_many_cells_are_refused_before_they_are_made() -> None:
     levels = ", ".join(str(20 + i) for i in range(1000))
     assert "4000000 cells; at most 20000" in refusal("quick", f"data.num_labels=[{levels}]", seeds=2000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"baseline": "b"},
+        {"metric": "nll"},
+        {"presets": {"quick": VALUES["presets"]["quick"] | {"family": [20]}}},
+        {
+            "arms": {
+                "a": {"label": "A", "set": VALUES["arms"]["b"]["set"]},
+                "b": {"label": "B", "set": VALUES["arms"]["a"]["set"]},
+            }
+        },
+    ],
+)
+def test_a_changed_question_is_another_study_and_says_what_changed(change: dict[str, Any]) -> None:
+    assert plan().fingerprint() != plan(**change).fingerprint()
+    assert changes_between(plan(), plan(**change))
+
+
+def test_seeds_count_from_the_presets_first_seed() -> None:
+    moved = plan(presets={"quick": VALUES["presets"]["quick"] | {"first_seed": 100}})
+    assert moved.seeds == (100, 101)
+    assert {cell.split_seed for cell in moved.cells} == {cell.model_seed for cell in moved.cells} == {100, 101}
+    assert moved.fingerprint() == plan().fingerprint()  # other seeds of the same study

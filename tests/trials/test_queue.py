@@ -11,7 +11,7 @@ from fake_study import make_plan, make_record
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import RunRecord, StudyPlan
-from ssgan_bench.trials.presence import Presence, anyone_alive
+from ssgan_bench.trials.presence import Presence, anyone_alive, folder_id
 from ssgan_bench.trials.queue import Queue, StorageError, sqlite_url, study_name
 
 PLAN = make_plan(["x", "y", "z"])
@@ -43,7 +43,7 @@ def update(queue: Queue, *records: RunRecord) -> tuple[int, int]:
 def trials(folder: Path, plan: StudyPlan = PLAN) -> list[optuna.trial.FrozenTrial]:
     storage = optuna.storages.RDBStorage(sqlite_url(folder / "optuna.db"))
     try:
-        return storage.get_all_trials(storage.get_study_id_from_name(study_name(plan)))
+        return storage.get_all_trials(storage.get_study_id_from_name(study_name(plan, folder_id(folder))))
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -127,7 +127,8 @@ def test_levels_in_another_order_continue_the_same_study(open_queue: OpenQueue) 
     reordered = PLAN.model_copy(
         update={"factors": (PLAN.factors[0].model_copy(update={"levels": ("z", "y", "x")}),), "seeds": (0, 1, 2)}
     )
-    assert study_name(reordered) == study_name(PLAN)
+    assert study_name(reordered, "here") == study_name(PLAN, "here")
+    assert study_name(PLAN, "here") != study_name(PLAN, "elsewhere")
     queue = open_queue(reordered)
     queue.claim("another-machine:1")
     assert update(queue, make_record(PLAN, PLAN.cells[1], "complete")) == (2, 1)

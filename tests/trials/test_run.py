@@ -1,5 +1,6 @@
 """Every outcome of a run is a record: complete, diverged or failed; only a full disk is not."""
 
+import dataclasses
 import errno
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,8 @@ CELL = PLAN.cells[2]
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[CellRunner]:
-    yield CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
-    torch.use_deterministic_algorithms(False)
+def runner(tmp_path: Path) -> CellRunner:
+    return CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
 
 
 def break_after_one_snapshot(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -49,7 +49,7 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
 def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_after_one_snapshot(monkeypatch, DivergedError(7, {"supervised_loss": float("nan")}))
+    break_after_one_snapshot(monkeypatch, DivergedError(7, "non-finite loss"))
     record = runner.run(CELL)
     assert (record.status, record.diverged_step, record.metrics, record.error) == ("diverged", 7, {}, None)
     assert len(record.curves) == 1
@@ -71,13 +71,40 @@ def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, mon
     assert (record.status, record.diverged_step, record.metrics) == ("diverged", 5, {})
 
 
+@pytest.mark.parametrize("num_validation", [0, 200])
+def test_weights_broken_by_the_last_update_make_the_run_diverge(
+    runner: CellRunner, monkeypatch: pytest.MonkeyPatch, num_validation: int
+) -> None:
+    original = run.train
+
+    def train(*arguments: Any) -> Iterator[Any]:
+        for snapshot in original(*arguments):
+            broken = dataclasses.replace(snapshot, classify=lambda images: torch.full((len(images), 10), torch.nan))
+            yield broken if snapshot.is_final else snapshot
+
+    monkeypatch.setattr(run, "train", train)
+    data = CELL.config["data"] | {"num_validation": num_validation}
+    record = runner.run(CELL.model_copy(update={"config": CELL.config | {"data": data}}))
+    assert (record.status, record.metrics) == ("diverged", {})
+    assert record.diverged_step == record.curves[-1].step + (num_validation > 0) * 4
+
+
+@pytest.mark.parametrize(("arm", "images"), [("supervised_only", 16), ("improved_gan", 16 + 64)])
+def test_images_per_second_count_the_real_images_of_a_step(runner: CellRunner, arm: str, images: int) -> None:
+    timing = runner.run(next(cell for cell in PLAN.cells if cell.arm == arm)).timing
+    assert timing is not None
+    assert timing.images_per_second == pytest.approx(images / (timing.step_time_ms / 1e3))
+
+
 def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     break_after_one_snapshot(monkeypatch, RuntimeError("out of memory"))
     record = runner.run(CELL)
     assert (record.status, record.error) == ("failed", "RuntimeError: out of memory")
-    assert (record.metrics, record.curves, record.sample_files) == ({}, (), ())
+    assert record.metrics == {}
+    assert len(record.curves) == 1
+    assert record.splits is not None  # which labels it used is known all the same
     assert "Traceback" in (tmp_path / "failures" / f"{CELL.cell_id}.txt").read_text()
     runner.store.write_record(record)
     assert runner.finished_record(CELL.cell_id) is None

@@ -53,7 +53,7 @@ def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Pa
     for key in ("name = 'Tiny Study'", "arms.a.label", "factors.0.levels = []", "presets.quick.seeds = '8'"):
         assert any(line.startswith(key) for line in lines), key
     unknown = next(line for line in lines if line.startswith("presets.quick.color = 1"))
-    assert "unknown key; known here: description, family, levels, seeds, set" in unknown
+    assert "unknown key; known here: description, family, first_seed, levels, seeds, set" in unknown
 
 
 def test_references_to_arms_and_factors_are_checked(tmp_path: Path) -> None:
@@ -83,3 +83,8 @@ def test_what_is_not_toml_is_refused_in_one_line(tmp_path: Path, content: bytes)
 def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.toml") == ["cannot be read: No such file or directory"]
     assert refusal(tmp_path) == ["cannot be read: Is a directory"]
+
+
+def test_a_family_names_levels_of_the_first_factor(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("seeds = 8", "seeds = 8\nfamily = [25]"))
+    assert refusal(path) == ["presets.quick.family = 25: not a level of data.num_labels: [20]"]
