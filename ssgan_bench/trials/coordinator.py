@@ -44,6 +44,7 @@ class Progress:
     failed: dict[str, str] = field(default_factory=dict)
     """What the last try of each failed cell said, by cell id."""
     running: int = 0
+    """Cells that this process's workers run now; while it has none, those that others run."""
     last: RunRecord | None = None
 
     @property
@@ -124,7 +125,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
     ):
         while True:
             counts = queue.update(finished_record, may_try)
-            progress.running = counts.running
+            progress.running = sum(bool(worker.cell_id) for worker in processes) or counts.running
             report_progress(progress)
             if counts.waiting or counts.running:
                 idle_since = None
@@ -141,6 +142,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
             while processes and (remaining := deadline - time.monotonic()) > 0:
                 wait([thing for worker in processes for thing in worker.waitables()], timeout=remaining)
                 ended = _handle_events(processes, store, progress, attempts)
+                progress.running = sum(bool(worker.cell_id) for worker in processes)
                 report_progress(progress)
                 if ended:
                     break
@@ -157,10 +159,8 @@ def _handle_events(processes: list[_Process], store: RecordStore, progress: Prog
             if event.kind == "started":
                 worker.cell_id, worker.has_started = event.cell_id, True
                 attempts[event.cell_id] += 1
-                progress.running += 1
                 continue
             worker.cell_id = ""
-            progress.running -= 1
             record = store.record(event.cell_id)
             if record is None:  # given up for dead while paused; its cell is run by another worker
                 continue
@@ -177,7 +177,6 @@ def _handle_events(processes: list[_Process], store: RecordStore, progress: Prog
             code = worker.process.exitcode
             if worker.cell_id:
                 progress.failed[worker.cell_id] = f"the worker process ended with code {code}"
-                progress.running -= 1
             elif code != 0 and not worker.has_started:
                 attempts[FALSE_STARTS] += 1
                 if attempts[FALSE_STARTS] >= MAX_FALSE_STARTS:

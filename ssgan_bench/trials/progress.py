@@ -30,7 +30,7 @@ def describe_counts(progress: Progress) -> str:
     done = len(progress.finished) - progress.diverged
     return (
         f"{done} of {progress.total} done, {progress.diverged} diverged, {len(progress.failed)} failed, "
-        f"{max(progress.running, 0)} running"
+        f"{progress.running} running"
     )
 
 
