@@ -20,10 +20,10 @@ from ssgan_bench.training.clock import Clock
 
 
 class DivergedError(ArithmeticError):
-    """A loss or a prediction is NaN or infinite; the run cannot be saved."""
+    """A loss, or what a network predicts after it, is NaN or infinite; the run cannot be saved."""
 
     def __init__(self, step: int, what: str):
-        super().__init__(f"{what} at step {step}")
+        super().__init__(f"non-finite loss at step {step}: {what}")
         self.step = step
         """The first step (from 1) where it was seen."""
 
@@ -185,4 +185,4 @@ def _check_finite(losses: Tensor, names: list[str], first_step: int) -> None:
     if len(bad):
         row = int(bad[0])
         values = dict(zip(names, losses[row].tolist(), strict=True))
-        raise DivergedError(first_step + row + 1, f"non-finite loss in {values}")
+        raise DivergedError(first_step + row + 1, str(values))

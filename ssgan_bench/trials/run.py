@@ -217,7 +217,7 @@ def _metrics(snapshot: Snapshot, images: Tensor, labels: Tensor, image_size: int
     """Evaluate a snapshot; weights can be broken by the last update although all losses were finite."""
     logits = predict(snapshot.classify, images, image_size)
     if not torch.isfinite(logits).all():
-        raise DivergedError(snapshot.step, "non-finite predictions")
+        raise DivergedError(snapshot.step, "the networks predict NaN or infinity")
     return dict(classification_metrics(logits, labels))
 
 

@@ -49,7 +49,7 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
 def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_after_one_snapshot(monkeypatch, DivergedError(7, "non-finite loss"))
+    break_after_one_snapshot(monkeypatch, DivergedError(7, "supervised_loss"))
     record = runner.run(CELL)
     assert (record.status, record.diverged_step, record.metrics, record.error) == ("diverged", 7, {}, None)
     assert len(record.curves) == 1
