@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        return 1
     except OSError as error:
         print(f"error: {error}; finished runs are kept, the same command continues", file=sys.stderr)
         return 1
@@ -149,6 +151,8 @@ def run_study(options: argparse.Namespace) -> int:
     """Plan, check, run and report one study."""
     from ssgan_bench.trials.study_file import read_study
 
+    if options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out}: is a file; name a folder")
     path = find_study(options.study)
     study = read_study(path)
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
@@ -161,7 +165,7 @@ def run_study(options: argparse.Namespace) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     num_workers = options.workers or (1 if device.startswith("cuda") else max(1, cores // threads))
     num_workers = min(num_workers, len(plan.cells))
-    _print_plan(plan, study, device, num_workers)
+    _print_plan(options, plan, study, device, num_workers)
     folder = options.out / "runs" / plan.study / plan.preset
     if options.plan:
         _check_present_data(options, plan)
@@ -204,11 +208,16 @@ def _device(name: str) -> str:
     return f"cuda:{number or 0}"
 
 
-def _print_plan(plan: "StudyPlan", study: "StudyFile", device: str, num_workers: int) -> None:
+def _print_plan(
+    options: argparse.Namespace, plan: "StudyPlan", study: "StudyFile", device: str, num_workers: int
+) -> None:
     factors = " x ".join(f"{len(f.levels)} levels of {f.key} {list(f.levels)}" for f in plan.factors)
     config = plan.cells[0].config
     print(f"{plan.study}, preset {plan.preset}: {plan.question}")
     print(f"  {study.presets[plan.preset].description}")  # type: ignore[index]
+    changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
+    if changes:
+        print(f"  changed from this description: {', '.join(changes)}")
     print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
     print(f"  {len(plan.arms)} arms x {factors} x {len(plan.seeds)} seeds = {len(plan.cells)} cells")
     print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")

@@ -16,8 +16,8 @@ COMPLETE, DIVERGED, FAILED = (
 
 
 def test_counts_and_results_are_said_in_words() -> None:
-    progress = Progress(4, {"1": COMPLETE, "2": DIVERGED}, failed={"3": "ValueError: no"}, running=-1, last=COMPLETE)
-    assert describe_counts(progress) == "1 of 4 done, 1 diverged, 1 failed, 0 running"
+    progress = Progress(4, {"1": COMPLETE, "2": DIVERGED}, failed={"3": "ValueError: no"}, running=2, last=COMPLETE)
+    assert describe_counts(progress) == "1 of 4 done, 1 diverged, 1 failed, 2 running"
     assert describe_result(COMPLETE) == "a behavior=x seed 0: test error 50.0 %"
     assert describe_result(DIVERGED) == "b behavior=y seed 0: diverged at step 3"
     assert describe_result(FAILED) == "a behavior=z seed 1: failed: ValueError: told to fail"
