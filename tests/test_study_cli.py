@@ -335,11 +335,18 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    code, _, errors = main(capsys, tiny, "--out", file)
+    code, _, errors = main(capsys, tiny, "--out", file / "below")
     assert code == 1
     assert errors.startswith("error: [Errno ")
     assert str(file) in errors
     assert errors.count("\n") == 1
+
+
+def test_a_file_as_output_folder_is_refused(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, _, errors = main(capsys, tiny, "--out", file)
+    assert (code, errors) == (2, f"error: --out {file}: is a file; name a folder\n")
 
 
 def test_listing_and_help_start_without_heavy_imports(capsys: pytest.CaptureFixture[str]) -> None:
