@@ -57,7 +57,7 @@ class Dropout(nn.Module):
     """Zero a share `rate` of the inputs in training mode and scale the rest by 1 / (1 - rate).
 
     On a CPU, PyTorch draws the mask one number at a time, which took half of a bfloat16 step of the article's
-    networks. There this layer compares 16 random bits with a threshold for each element, one to four times faster (LOG.md), so
+    networks. There this layer compares 16 random bits with a threshold for each element, one to four times faster, so
     the rate is the nearest multiple of 2^-16. The bits come from a NumPy generator that is seeded by PyTorch's global
     one at every call. On a GPU, and in compiled code, which fuses its random numbers, it is PyTorch's own dropout.
     """
