@@ -67,8 +67,11 @@ def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
 
 
 def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportResult:
-    if report_dir.exists() and not (report_dir / "index.html").is_file() and any(report_dir.iterdir()):
-        raise ConfigError(f"{report_dir}: exists and is not a report; name an empty or a new folder")
+    # Two commands that share a study's work finish at the same moment and write the same report: whoever looks at the
+    # folder or moves it holds the lock, since between the two moves below there is no report.
+    lock = FileLock(Path(tempfile.gettempdir()) / f"ssgan-bench-report-{digest(str(report_dir.resolve()))[:16]}.lock")
+    with lock:
+        _refuse_other_content(report_dir)
     report_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=report_dir.parent, prefix=f".{report_dir.name}-") as temporary:
         new = Path(temporary) / "new"
@@ -76,9 +79,8 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
         fill_evidence(new / "evidence")
         answer, table = _fill(new, read_evidence(new / "evidence"))
         old = Path(temporary) / "old"
-        # Two commands that share a study's work finish at the same moment and write the same report.
-        lock = Path(tempfile.gettempdir()) / f"ssgan-bench-report-{digest(str(report_dir.resolve()))[:16]}.lock"
-        with FileLock(lock):
+        with lock:
+            _refuse_other_content(report_dir)
             if report_dir.exists():
                 report_dir.rename(old)
             try:
@@ -88,6 +90,11 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
                     old.rename(report_dir)
                 raise
     return ReportResult(report_dir / "index.html", answer, table)
+
+
+def _refuse_other_content(report_dir: Path) -> None:
+    if report_dir.exists() and not (report_dir / "index.html").is_file() and any(report_dir.iterdir()):
+        raise ConfigError(f"{report_dir}: exists and is not a report; name an empty or a new folder")
 
 
 def _fill(folder: Path, evidence: Evidence) -> tuple[str, str]:
