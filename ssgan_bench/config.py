@@ -76,6 +76,8 @@ class NetworkConfig(Frozen):
     """Length of the generator's input z."""
     dropout: Dropout = 0.3
     """Drop rate after the convolutions (the article feeds keep probability 0.7). The MLP pair has none."""
+    normalization: Literal["batch", "weight", "none"] = "batch"
+    """Of the discriminator's convolutions; the generator keeps batch norm. The MLP pair has its own and ignores it."""
     norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     """Share of a new batch in the running statistics of batch norm; short runs need more than the article's 0.01."""
 
@@ -104,6 +106,8 @@ class TrainConfig(Frozen):
     """Labeled images per step under the fixed label protocol."""
     evaluations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Points of the curves, evenly spaced, the last one after the last step."""
+    augmentation: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
+    """Strength of the random affine distortion of real images, labeled and unlabeled (data/augment.py); 0 is off."""
     weight_average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of a moving average of the weights, used for evaluation; None evaluates the weights themselves."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -117,6 +121,11 @@ class MethodConfig(Frozen):
     by_name: ClassVar[dict[str, type["MethodConfig"]]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Named configurations, as options of this method: {preset: {option: value}}."""
+
+    @property
+    def student_augmentation_in_use(self) -> float | None:
+        """Strength of the distorted views that a consistency loss needs; None where the method has no such loss."""
+        return None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -174,6 +183,10 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"data.image_size = {self.data.image_size}: the conv networks take 16, 32 or 64 "
                 "(or set network.family = 'mlp')"
+            )
+        if self.method.student_augmentation_in_use is not None and self.train.weight_average is None:
+            raise ValueError(
+                "a consistency loss takes the averaged weights as its teacher: set train.weight_average, e.g. to 0.99"
             )
         return self
 

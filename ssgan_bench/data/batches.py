@@ -6,7 +6,7 @@ resampled - rows are any training images, all count as unlabeled, and a mask red
             (the article's scheme, in which almost every label is used sooner or later)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssgan_bench.config import ConfigError, RunConfig
+from ssgan_bench.data.augment import random_affine
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.seeding import generator
 
@@ -30,6 +31,8 @@ class RealBatch:
     """(B,) float32 in {0, 1}."""
     unlabeled: slice
     """The rows that count as unlabeled: what the real/fake and feature-matching losses see."""
+    student: slice = field(default_factory=lambda: slice(0, 0))
+    """The rows of strongly distorted views of the `unlabeled` images, in the same order; empty without consistency."""
 
 
 def scale_images(images: Tensor, image_size: int) -> Tensor:
@@ -114,9 +117,9 @@ class Batches:
         size = self.config.train.labeled_batch_size
         labeled = self._cycle("labeled", self._labeled, step * size, size)
         if not self.uses_unlabeled:
-            return self._batch(labeled, labeled_rows=size, unlabeled_from=size)
+            return self._batch(step, labeled, labeled_rows=size, unlabeled_from=size)
         index = torch.cat([labeled, self._unlabeled_index(step)])
-        return self._batch(index, labeled_rows=size, unlabeled_from=size)
+        return self._batch(step, index, labeled_rows=size, unlabeled_from=size)
 
     def _resampled_batch(self, step: int) -> RealBatch:
         index = self._unlabeled_index(step)
@@ -125,7 +128,7 @@ class Batches:
         index = index[order.to(index.device)]
         if not self.uses_unlabeled:
             index = index[: self._labels_per_batch]
-        return self._batch(index, labeled_rows=self._labels_per_batch, unlabeled_from=0)
+        return self._batch(step, index, labeled_rows=self._labels_per_batch, unlabeled_from=0)
 
     def _unlabeled_index(self, step: int) -> Tensor:
         """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch."""
@@ -149,10 +152,22 @@ class Batches:
             self._orders[name] = (epoch, order)
         return order
 
-    def _batch(self, index: Tensor, *, labeled_rows: int, unlabeled_from: int) -> RealBatch:
-        labeled_mask = torch.zeros(len(index), device=self.images.device)
+    def _batch(self, step: int, index: Tensor, *, labeled_rows: int, unlabeled_from: int) -> RealBatch:
+        images, labels, count = self._scaled(index), self.labels[index], len(index)
+        unlabeled, student = slice(unlabeled_from, count), slice(count, count)
+        views = [self._distorted(images, "augment", self.config.train.augmentation, step)]
+        strength = self.config.method.student_augmentation_in_use
+        if strength is not None:
+            views.append(self._distorted(images[unlabeled], "augment/student", strength, step))
+            labels = torch.cat([labels, labels[unlabeled]])
+            student = slice(count, len(labels))
+        labeled_mask = torch.zeros(len(labels), device=images.device)
         labeled_mask[:labeled_rows] = 1.0
-        return RealBatch(self._scaled(index), self.labels[index], labeled_mask, unlabeled=slice(unlabeled_from, None))
+        return RealBatch(torch.cat(views), labels, labeled_mask, unlabeled, student)
+
+    def _distorted(self, images: Tensor, name: str, strength: float, step: int) -> Tensor:
+        stream = generator(self.config.model_seed, name, step, images.device)
+        return random_affine(images, strength, stream)
 
     def _scaled(self, index: Tensor) -> Tensor:
         return scale_images(self.images[index], self.config.data.image_size)

@@ -29,6 +29,8 @@ class Method(ABC):
     """images (B, C, H, W) -> features (B, D), logits."""
     generator: Generator | None
     """z (B, Z) -> images (B, C, H, W); None for a method without one."""
+    teacher: nn.Module | None = None
+    """The discriminator with averaged weights, in evaluation mode; set by training where weights are averaged."""
 
     def __init_subclass__(cls) -> None:
         Method.by_config[cls.config_type] = cls
@@ -75,7 +77,15 @@ def build_discriminator(network: NetworkConfig, image_size: int, channels: int, 
     """Build the discriminator trunk with a head of `num_logits` outputs."""
     if network.family == "mlp":
         return mlp.Discriminator(image_size, channels, num_logits)
-    return conv.Discriminator(image_size, channels, network.width, num_logits, network.dropout, network.norm_momentum)
+    return conv.Discriminator(
+        image_size,
+        channels,
+        network.width,
+        num_logits,
+        network.dropout,
+        network.norm_momentum,
+        network.normalization,
+    )
 
 
 def build_generator(network: NetworkConfig, image_size: int, channels: int) -> Generator:

@@ -1,6 +1,6 @@
 """Semi-supervised GAN: the discriminator classifies labeled images and tells real from generated ones.
 
-    D minimizes  supervised_loss + real_fake_weight * (real_loss + fake_loss)
+    D minimizes  supervised_loss + real_fake_weight * (real_loss + fake_loss) + consistency_weight * consistency_loss
     G minimizes  adversarial_weight * adversarial_loss + feature_matching_weight * feature_matching_loss
 
 Preset `article` is the article's system (K+1 logits with the R/F neuron first; article.md). Preset `improved_gan`
@@ -17,12 +17,14 @@ from torch import Tensor
 from ssgan_bench.config import MethodConfig, RunConfig, Weight
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, Method, build_discriminator, build_generator
+from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
 from ssgan_bench.objectives.feature_matching import feature_matching_l1, feature_matching_l2
 from ssgan_bench.objectives.real_fake import (
     adversarial_loss,
     fake_loss,
     real_logit_fake_neuron,
     real_logit_logsumexp,
+    real_logit_softmax,
     real_loss,
 )
 from ssgan_bench.objectives.supervised import (
@@ -31,19 +33,34 @@ from ssgan_bench.objectives.supervised import (
     cross_entropy_fake_neuron,
 )
 
+Outputs = tuple[Tensor, Tensor]
+"""Features (B, D) and logits (B, K or K + 1)."""
 
-class SsganConfig(MethodConfig):
+REAL_LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "fake_neuron": real_logit_fake_neuron,
+    "softmax": real_logit_softmax,
+    "logsumexp": real_logit_logsumexp,
+}
+"""By head."""
+
+
+class SsganConfig(ConsistencyOptions, MethodConfig):
     """Which losses, with which weights."""
 
     name: Literal["ssgan"] = "ssgan"
-    head: Literal["fake_neuron", "logsumexp"] = "fake_neuron"
-    """fake_neuron: K+1 logits, number 0 says fake; logsumexp: K logits, D = Z/(Z+1) with Z = sum exp."""
+    head: Literal["fake_neuron", "softmax", "logsumexp"] = "fake_neuron"
+    """fake_neuron: K+1 logits, the sigmoid of number 0 says fake; softmax: K+1 logits, number 0 of their softmax does;
+    logsumexp: K logits, D = Z/(Z+1) with Z = sum exp."""
+    real_and_fake: Literal["separate", "joint"] = "separate"
+    """Whether the discriminator sees real and generated images in two batches, as in the article, or in one; it matters
+    to batch norm alone."""
     real_fake_weight: Weight = 1.0
     adversarial_weight: Weight = 1.0
     feature_matching: Literal["off", "l2", "l1"] = "l2"
     feature_matching_weight: Weight = 1.0
     feature_matching_reduction: Literal["mean", "sum"] = "mean"
     """Over the D features."""
+    consistency_weight: Weight = 0.0
 
     presets: ClassVar = {
         "article": {},
@@ -67,13 +84,11 @@ class Ssgan(Method):
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         assert isinstance(config.method, SsganConfig)
         self.options = config.method
-        self.real_logit: Callable[[Tensor], Tensor]
-        if self.options.head == "fake_neuron":
-            num_logits = num_classes + 1
-            self.cross_entropy, self.real_logit = cross_entropy_fake_neuron, real_logit_fake_neuron
+        self.real_logit = REAL_LOGITS[self.options.head]
+        if self.options.head == "logsumexp":
+            num_logits, self.cross_entropy = num_classes, cross_entropy_class_logits
         else:
-            num_logits = num_classes
-            self.cross_entropy, self.real_logit = cross_entropy_class_logits, real_logit_logsumexp
+            num_logits, self.cross_entropy = num_classes + 1, cross_entropy_fake_neuron
         size = config.data.image_size
         self.discriminator = build_discriminator(config.network, size, channels, num_logits)
         self.generator = build_generator(config.network, size, channels)
@@ -82,24 +97,32 @@ class Ssgan(Method):
         assert self.generator is not None
         with torch.no_grad():  # the generator is not updated here, but its batch-norm statistics move
             fake_images = self.generator(z)
-        _, logits_on_real = self.discriminator(real.images)
-        _, logits_on_fake = self.discriminator(fake_images)
+        if self.options.real_and_fake == "joint":
+            (_, logits_on_real), (_, logits_on_fake) = self._discriminate_together(real.images, fake_images)
+        else:
+            _, logits_on_real = self.discriminator(real.images)
+            _, logits_on_fake = self.discriminator(fake_images)
         on_real, on_fake = self.real_logit(logits_on_real), self.real_logit(logits_on_fake)
         weight = self.options.real_fake_weight
-        return {
+        losses = {
             "supervised_loss": self.cross_entropy(logits_on_real, real.labels, real.labeled_mask),
             "real_loss": weight * real_loss(on_real[real.unlabeled]),
             "fake_loss": weight * fake_loss(on_fake),
         }
+        return losses | consistency_losses(self, self.options, real, logits_on_real)
 
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         assert self.generator is not None
         options = self.options
-        fake_features, logits_on_fake = self.discriminator(self.generator(z))
-        # A fresh pass through the updated D; constant for the generator. Without matching it still moves the batch-norm
-        # statistics, as in the article, so that arms differ in their losses alone.
-        with torch.no_grad():
-            real_features, _ = self.discriminator(real.images[real.unlabeled])
+        real_images, fake_images = real.images[real.unlabeled], self.generator(z)
+        if options.real_and_fake == "joint":
+            (real_features, _), (fake_features, logits_on_fake) = self._discriminate_together(real_images, fake_images)
+        else:
+            fake_features, logits_on_fake = self.discriminator(fake_images)
+            # A fresh pass through the updated D; constant for the generator. Without matching it still moves the
+            # batch-norm statistics, as in the article, so that arms differ in their losses alone.
+            with torch.no_grad():
+                real_features, _ = self.discriminator(real_images)
         losses: Losses = {}
         if options.adversarial_weight > 0:
             losses["adversarial_loss"] = options.adversarial_weight * adversarial_loss(self.real_logit(logits_on_fake))
@@ -110,5 +133,11 @@ class Ssgan(Method):
             )
         return losses
 
+    def _discriminate_together(self, real_images: Tensor, fake_images: Tensor) -> tuple[Outputs, Outputs]:
+        """Features and logits of real and of generated images from one pass, in which they share batch statistics."""
+        features, logits = self.discriminator(torch.cat([real_images, fake_images]))
+        count = len(real_images)
+        return (features[:count], logits[:count]), (features[count:], logits[count:])
+
     def class_logits(self, logits: Tensor) -> Tensor:
-        return class_logits_fake_neuron(logits) if self.options.head == "fake_neuron" else logits
+        return logits if self.options.head == "logsumexp" else class_logits_fake_neuron(logits)

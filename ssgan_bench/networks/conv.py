@@ -12,9 +12,12 @@ padding exact: 4x4 with stride 2 pads 1 pixel on each side, 4x4 with stride 4 no
 B batch, C channels, H W image_size, Z latent.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from ssgan_bench.networks.layers import Dropout
 from ssgan_bench.networks.subpixel import ConvTranspose2d
@@ -36,6 +39,9 @@ def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
 
 
+Normalization = Literal["batch", "weight", "none"]
+
+
 class Discriminator(nn.Module):
     """Classify images; the 8 * width pooled outputs of the last convolution are the features to match."""
 
@@ -47,6 +53,7 @@ class Discriminator(nn.Module):
         num_logits: int = 11,
         dropout: float = 0.3,
         norm_momentum: float = 0.01,
+        normalization: Normalization = "batch",
     ):
         """Build the layers; weights are random until `layers.init_weights` sets them.
 
@@ -57,6 +64,8 @@ class Discriminator(nn.Module):
             num_logits: K classes, or K + 1 with the R/F neuron first.
             dropout: drop rate, in [0, 1).
             norm_momentum: share of a new batch in batch norm's running statistics, in (0, 1].
+            normalization: "batch" as in the article; "weight" (Salimans & Kingma 2016, arXiv:1602.07868) of all
+                convolutions instead; or "none".
         """
         super().__init__()
 
@@ -64,15 +73,21 @@ class Discriminator(nn.Module):
             kernel, padding = KERNEL_AND_PADDING[stride]
             return nn.Conv2d(num_in, num_out, kernel, stride, padding)
 
+        def norm(num_channels: int) -> nn.Module:
+            return _batch_norm(num_channels, norm_momentum) if normalization == "batch" else nn.Identity()
+
         first, second, third = _strides(image_size)
         self.conv1 = conv(channels, width, first)
         self.conv2 = conv(width, 2 * width, second)
-        self.norm2 = _batch_norm(2 * width, norm_momentum)
+        self.norm2 = norm(2 * width)
         self.conv3 = conv(2 * width, 4 * width, third)
-        self.norm3 = _batch_norm(4 * width, norm_momentum)
+        self.norm3 = norm(4 * width)
         self.conv4 = nn.Conv2d(4 * width, 8 * width, kernel_size=3)
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(8 * width, num_logits)
+        if normalization == "weight":
+            for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+                weight_norm(layer)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, C, H, W) in [-1, 1] to features (B, 8 * width) and logits (B, num_logits)."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 
 def init_weights(module: nn.Module, generator: torch.Generator) -> None:
@@ -28,7 +29,10 @@ def init_weights(module: nn.Module, generator: torch.Generator) -> None:
                 drawn = torch.empty(layer.weight.shape, device=generator.device)
                 nn.init.xavier_uniform_(drawn, generator=generator)
                 with torch.no_grad():
-                    layer.weight.copy_(drawn)
+                    if is_parametrized(layer, "weight"):
+                        layer.weight = drawn.to(layer.weight.device)  # weight norm: sets direction and scale
+                    else:
+                        layer.weight.copy_(drawn)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
             case nn.BatchNorm2d() | ShiftBatchNorm():

@@ -26,6 +26,14 @@ def real_logit_logsumexp(logits: Tensor) -> Tensor:
     return torch.logsumexp(logits, dim=1)
 
 
+def real_logit_softmax(logits: Tensor) -> Tensor:
+    """Compute r = LSE_{k=1..K} l_k - l_0 of logits (B, K + 1), neuron 0 for "fake": sigmoid(r) = 1 - softmax(l)_0.
+
+    Source: Odena 2016, arXiv:1606.01583: one softmax over K classes and "fake" serves both questions.
+    """
+    return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+
+
 def real_loss(real_logit: Tensor) -> Tensor:
     """Compute -mean log D over real images: mean_b softplus(-r_b).
 

@@ -7,14 +7,14 @@ from torch import nn
 
 
 class WeightAverage:
-    """Holds the averaged copy; early on it is the plain mean of the weights seen so far.
+    """Holds the averaged copy, always in evaluation mode; early on it is the plain mean of the weights seen so far.
 
     decay_t = min(1 - 1/t, decay) for the t-th update. Buffers (batch-norm statistics) are copied: they are
     running averages already, and averaging them again made them lag behind (LOG.md).
     """
 
     def __init__(self, network: nn.Module, decay: float):
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self._decay = decay
         self._updates = 0
 

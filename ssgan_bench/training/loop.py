@@ -92,6 +92,7 @@ class Trainer:
         ]
         decay = config.train.weight_average
         self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
+        self.method.teacher = None if self.average is None else self.average.network
 
     def latent(self, name: str, count: int, step: int) -> Tensor:
         """Draw z (count, Z) of the named stream on the device."""
@@ -119,9 +120,7 @@ class Trainer:
 
     def set_training(self, training: bool) -> None:
         """Switch dropout, noise and batch statistics on or off."""
-        networks = [self.method.discriminator, self.method.generator]
-        networks += [self.average.network] if self.average else []
-        for network in networks:
+        for network in (self.method.discriminator, self.method.generator):
             if network is not None:
                 network.train(training)
 
