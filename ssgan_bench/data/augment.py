@@ -35,7 +35,8 @@ def random_affine(images: Tensor, strength: float, generator: torch.Generator) -
     angle, scale = drawn[0] * math.radians(ROTATION_DEGREES), torch.exp(drawn[1] * SCALE)
     shear, shift = drawn[2] * SHEAR, drawn[3:] * (2 * SHIFT)  # the side is 2 in affine_grid's coordinates
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # Rows of (rotation * scale) @ [[1, shear], [0, 1]], then the shift: output coordinates -> input coordinates.
-    rows = [torch.stack([cos, cos * shear - sin, shift[0]], 1), torch.stack([sin, sin * shear + cos, shift[1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    # input position = rotation @ [[scale, 0], [0, scale]] @ [[1, shear], [0, 1]] @ (output position - shift)
+    linear = torch.stack([cos, cos * shear - sin, sin, sin * shear + cos], 1).view(-1, 2, 2)
+    offset = -(linear @ shift.T.unsqueeze(2))
+    grid = F.affine_grid(torch.cat([linear, offset], 2), list(images.shape), align_corners=False)
     return F.grid_sample(images + 1.0, grid, align_corners=False) - 1.0

@@ -132,3 +132,36 @@ def test_features_of_real_images_are_constants_for_the_generator():
     method.generator_losses(replace(real, images=images), Z)["feature_matching_loss"].backward()
     assert images.grad is None
     assert all(weight.grad is not None for weight in method.generator.parameters())
+
+
+def test_discriminator_terms_of_the_softmax_head_are_one_softmax():
+    method, real = make(head="softmax")
+    losses = method.discriminator_losses(real, Z)
+    (_, on_real), (_, on_fake) = method.discriminator(real.images), method.discriminator(method.generator(Z))
+    torch.testing.assert_close(losses["supervised_loss"], F.cross_entropy(on_real[:4], real.labels[:4] + 1))
+    torch.testing.assert_close(losses["real_loss"], -torch.log(1 - on_real[4:].softmax(dim=1)[:, 0]).mean())
+    torch.testing.assert_close(losses["fake_loss"], -torch.log(on_fake.softmax(dim=1)[:, 0]).mean())
+    assert torch.equal(method.class_logits(on_real), on_real[:, 1:])
+
+
+def test_joint_batches_change_batch_statistics_alone():
+    separate, real = make()
+    joint, _ = make(real_and_fake="joint")
+    for losses in ("discriminator_losses", "generator_losses"):  # evaluation mode: no batch statistics
+        one, other = getattr(separate, losses)(real, Z), getattr(joint, losses)(real, Z)
+        assert one.keys() == other.keys()
+        for name in one:
+            torch.testing.assert_close(one[name], other[name])
+    separate, _ = make(train_mode=True)
+    joint, _ = make(train_mode=True, real_and_fake="joint")
+    assert separate.discriminator_losses(real, Z)["fake_loss"] != joint.discriminator_losses(real, Z)["fake_loss"]
+
+
+def test_a_joint_batch_is_normalized_with_the_statistics_of_both_parts():
+    method, real = make(train_mode=True, real_and_fake="joint")
+    with torch.no_grad():
+        fake = method.generator(Z)
+    _, expected = method.discriminator(torch.cat([real.images, fake]))
+    method, real = make(train_mode=True, real_and_fake="joint")
+    loss = method.discriminator_losses(real, Z)["fake_loss"]
+    torch.testing.assert_close(loss, F.softplus(-expected[len(real.images) :, 0]).mean())

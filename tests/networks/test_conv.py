@@ -235,3 +235,24 @@ def test_dropout_gradient_is_its_mask():
 def test_dropout_refuses_to_drop_everything():
     with pytest.raises(ValueError, match=r"dropout = 1\.0"):
         Dropout(1.0)
+
+
+def test_weight_norm_starts_from_the_weights_of_the_plain_network_and_trains_direction_and_scale():
+    plain = Discriminator(16, width=4, dropout=0.0, normalization="none")
+    normalized = Discriminator(16, width=4, dropout=0.0, normalization="weight")
+    for network in (plain, normalized):
+        init_weights(network, seeded())
+    images = torch.randn(3, 1, 16, 16, generator=seeded(1))
+    torch.testing.assert_close(normalized(images), plain(images))
+    names = {name for name, _ in normalized.conv2.named_parameters()}
+    assert names == {"bias", "parametrizations.weight.original0", "parametrizations.weight.original1"}
+    assert normalized.conv2.parametrizations.weight.original0.shape == (8, 1, 1, 1)  # one scale per output channel
+
+
+@pytest.mark.parametrize("normalization", ["weight", "none"])
+def test_only_batch_norm_makes_rows_depend_on_each_other(normalization):
+    network = Discriminator(16, width=4, dropout=0.0, normalization=normalization)
+    images = torch.randn(3, 1, 16, 16, generator=seeded(1))
+    alone = torch.cat([network(image[None])[1] for image in images])
+    torch.testing.assert_close(network(images)[1], alone)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())

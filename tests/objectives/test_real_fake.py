@@ -10,6 +10,7 @@ from ssgan_bench.objectives.real_fake import (
     fake_loss,
     real_logit_fake_neuron,
     real_logit_logsumexp,
+    real_logit_softmax,
     real_loss,
 )
 
@@ -86,3 +87,14 @@ def test_extreme_head_outputs_stay_finite(real_logit, extreme):
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
+
+
+def test_softmax_head_says_fake_with_the_probability_of_neuron_0():
+    logits = torch.randn(8, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    torch.testing.assert_close(1 - torch.sigmoid(real_logit_softmax(logits)), logits.softmax(dim=1)[:, 0])
+
+
+def test_softmax_head_with_a_constant_fake_logit_is_the_logsumexp_head():
+    class_logits = torch.randn(8, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with_zero = torch.cat([torch.zeros(8, 1, dtype=torch.float64), class_logits], dim=1)
+    torch.testing.assert_close(real_logit_softmax(with_zero), real_logit_logsumexp(class_logits))
