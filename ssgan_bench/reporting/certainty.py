@@ -33,8 +33,11 @@ def _seeds(analysis: Analysis) -> str:
     models = models_per_split(study)
     if models == 1:
         return counted(len({(cell.split_seed, cell.model_seed) for cell in study.cells}), "seed")
-    splits = len({cell.split_seed for cell in study.cells})
-    return f"{counted(splits, 'split')} with up to {models} model seeds each"
+    pairs = {(cell.split_seed, cell.model_seed) for cell in study.cells}
+    splits = len({split for split, _ in pairs})
+    return (
+        f"{counted(splits, 'split')} with {'' if len(pairs) == splits * models else 'up to '}{models} model seeds each"
+    )
 
 
 def _tests(analysis: Analysis) -> list[str]:
@@ -104,8 +107,8 @@ def _equivalence(analysis: Analysis) -> list[str]:
     return [
         f"“Equivalent within {analysis.margin_number}” means: a true difference of {analysis.margin_text} or more, "
         "either way, is refuted (two one-sided t tests at 5 %, Holm over the same comparisons; the margin was declared "
-        "before the first run). It does not mean equal. “No difference shown” without it leaves larger differences open. "
-        "The 5 % hold for each kind of statement, differences and equivalences, not for both together."
+        "before the first run). It does not mean equal; “no difference shown” without it leaves larger ones open. The "
+        "5 % hold for each kind of statement, differences and equivalences, not for both together."
     ]
 
 

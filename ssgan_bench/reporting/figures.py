@@ -280,12 +280,9 @@ def draw_components(
             for row, _ in rows
         ]
         _arm_rows(axes, labels)
-        axes.set_xlim(left=0)
-        axes.set_xlabel(
-            short(
-                f"standard deviation of the {unit.name}{f' ({unit.difference.strip()})' if unit.difference else ''}", 56
-            )
-        )
+        axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # a marker at zero shows whole
+        in_unit = f" ({unit.difference.strip()})" if unit.difference else ""
+        axes.set_xlabel(short(f"standard deviation of the {unit.name}{in_unit}", 40))
         looks_of = zip(names.values(), SHADES, strict=True)
         add_legend(figure, [(name, Look(shade, marker, ())) for name, (shade, marker) in looks_of], marker=True)
     return figure

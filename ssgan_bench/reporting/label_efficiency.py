@@ -63,7 +63,7 @@ def _table(analysis: Analysis) -> Table:
             )
             for row in rows
         ),
-        f"Labels that {analysis.label(study.baseline)} needs for the mean error of each arm, with a 95 % interval; and "
+        f"Labels needed by {analysis.label(study.baseline)} for the mean error of each arm, with a 95 % interval; and "
         "how many times the arm's own labels that is. < and >: beyond the measured levels, never extrapolated.",
         PATH,
     )
@@ -108,7 +108,7 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing
     baseline = analysis.label(study.baseline)
     n = range_text([row.labels.n for row in rows])
     caption = (
-        f"Labels that {baseline} needs to match each arm; bars: 95 % bootstrap interval, n = {n} "
+        f"Labels needed by {baseline} to match each arm; bars: 95 % bootstrap interval, n = {n} "
         f"{analysis.unit_noun}s. Above the diagonal the arm saves labels. Triangles, and bars that pass a dotted line: "
         "beyond the measured levels."
     )
@@ -116,7 +116,7 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing
         f"The mean error of {baseline} is read as a curve over the logarithm of the number of labels (least-squares "
         "nonincreasing fit, straight between levels, not extended beyond them); the fewest labels at which it reaches "
         f"an arm's mean error are the labels needed. The interval resamples {analysis.unit_noun}s, the same for arm "
-        "and baseline, with percentiles widened to the width of a t interval; in simulations it covered 95 % with 8 and 10 "
+        "and baseline, with percentiles widened to the width of a t interval; simulated, it covers 95 % with 8 and 10 "
         "seeds and 91 % with 5. It is not corrected for the number of arms and levels, and no test."
     )
     return Section(

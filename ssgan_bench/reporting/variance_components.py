@@ -38,7 +38,8 @@ def sentences(analysis: Analysis) -> list[str]:
     if not tested:
         return []
     place = tested[0].condition
-    here = [row for row in tested if row.condition == place][:MOST_LISTED]
+    everywhere = [row for row in tested if row.condition == place]
+    here = everywhere[:MOST_LISTED]
     texts = []
     for row in here:
         percent = [NONE if share != share else f"{100 * share:.0f}" for share in shares(row).values()]
@@ -51,9 +52,10 @@ def sentences(analysis: Analysis) -> list[str]:
     verdict = (
         f"By intervals that do not overlap, {'; '.join(shown)}." if shown else "Neither seed is shown to matter more."
     )
+    few = f" (the first {MOST_LISTED} of {len(everywhere)} arms)" if len(everywhere) > MOST_LISTED else ""
     return [
         f"Of the variance between runs{analysis.at([place])}, the choice of labeled images, the model seed, and both "
-        f"together with the rest make up: {'; '.join(texts)}. {verdict}"
+        f"together with the rest make up{few}: {'; '.join(texts)}. {verdict}"
     ]
 
 

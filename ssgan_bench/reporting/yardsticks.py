@@ -8,10 +8,10 @@ from ssgan_bench.reporting.evidence import csv_text
 from ssgan_bench.reporting.findings import AgainstYardstick, candidates
 from ssgan_bench.reporting.frames import Condition
 from ssgan_bench.reporting.tables import better_in, keys_of, levels_of, texts_of
-from ssgan_bench.reporting.wording import counted, estimate_text, listed
+from ssgan_bench.reporting.wording import condition_text, counted, estimate_text, level_text, listed
 
 MOST_LISTED = 4
-"""Conditions named one by one in a sentence."""
+"""Conditions with their differences named one by one in a sentence."""
 PATH = "tables/yardsticks.csv"
 
 
@@ -34,35 +34,47 @@ def sentences(analysis: Analysis) -> list[str]:
     leaders = _leaders(analysis)
     if not leaders:
         return []
-    kind = _kind(analysis)
+    kind, unit = _kind(analysis), analysis.unit
+    names = " or ".join(analysis.label(name) for name in dict.fromkeys(row.yardstick for row in leaders))
     ahead = [row for row in leaders if row.difference.mean < 0]
     behind = [row.condition for row in leaders if not row.difference.mean < 0]
     if not ahead:
-        names = listed([analysis.label(name) for name in dict.fromkeys(row.yardstick for row in leaders)])
         near = min(leaders, key=lambda row: row.difference.mean)
         where = f" at any of {counted(len(leaders), 'condition')}" if len(leaders) > 1 else ""
         return [
             f"No {kind} was observed to beat the best yardstick ({names}){where}; the nearest, "
-            f"{analysis.label(near.arm)}{analysis.at([near.condition])}, differs from it by {_size(near, analysis)}."
+            f"{analysis.label(near.arm)}{analysis.at([near.condition])}, differs from it by "
+            f"{estimate_text(near.difference, unit, sign=True)}{unit.difference}."
         ]
-    shown = ahead if len(ahead) <= MOST_LISTED else sorted(ahead, key=lambda row: row.difference.mean)[:MOST_LISTED]
+    most = sorted(ahead, key=lambda row: row.difference.mean)[:MOST_LISTED]
+    shown = [row for row in ahead if row in most]
     parts = [
-        f"{analysis.label(row.arm)}{analysis.at([row.condition])} "
-        f"({_size(row, analysis)} against {analysis.label(row.yardstick)}{_doubt(row)})"
-        for row in shown
+        f"{analysis.label(arm)}{_places([row for row in shown if row.arm == arm], analysis)}"
+        for arm in dict.fromkeys(row.arm for row in shown)
     ]
-    most = " by" if shown is ahead else f" at {len(ahead)} conditions, most of all by"
-    none = f"; by no {kind}{analysis.at(behind)}" if behind else ""
-    beaten = f"The best yardstick was observed to be beaten{most} {'; '.join(parts)}{none}"
-    return [f"{beaten}. These differences are described, not tested."]
+    many = f" at {len(ahead)} conditions, most of all" if len(shown) < len(ahead) else ""
+    none = f", and by no {kind}{analysis.at(behind)}" if behind else ""
+    in_unit = f" in{unit.difference}" if unit.difference else ""
+    return [
+        f"The best yardstick ({names}) was observed to be beaten{many} by {'; by '.join(parts)}{none} (mean "
+        f"differences{in_unit} with 95 % t intervals, described, not tested)."
+    ]
 
 
-def _size(row: AgainstYardstick, analysis: Analysis) -> str:
-    return f"{estimate_text(row.difference, analysis.unit, sign=True)}{analysis.unit.difference}"
+def _places(rows: Sequence[AgainstYardstick], analysis: Analysis) -> str:
+    """Say where an arm is ahead and by how much, e.g. " at Labels = 20 (−1.2 [−2.0, −0.4]) and 50 (...)"."""
+    study = analysis.evidence.study
+    sizes = [f"({estimate_text(row.difference, analysis.unit, sign=True)}{_doubt(row)})" for row in rows]
+    if not analysis.at([rows[0].condition]):
+        return f" {sizes[0]}"
+    single = len(study.factors) == 1
+    texts = [level_text(row.condition[0]) if single else condition_text(row.condition, study.factors) for row in rows]
+    places = listed([f"{text} {size}" for text, size in zip(texts, sizes, strict=True)])
+    return f" at {study.factors[0].label} = {places}" if single else f" at {places}"
 
 
 def _doubt(row: AgainstYardstick) -> str:
-    return "" if row.difference.high < 0 else ", which may be chance"
+    return "" if row.difference.high < 0 else ", may be chance"
 
 
 def _row(row: AgainstYardstick, analysis: Analysis) -> tuple[str, ...]:
