@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssgan_bench.reporting.evidence import Evidence, StudyEvidence
-from ssgan_bench.reporting.frames import Condition, Level, condition_of, conditions, panels, values
+from ssgan_bench.reporting.frames import Condition, condition_of, conditions, panels, values
 from ssgan_bench.reporting.label_curve import LabelsNeeded, labels_needed
 from ssgan_bench.reporting.stats import Estimate, mean_interval, share_lower
 from ssgan_bench.reporting.units import by_unit, paired
@@ -146,8 +146,3 @@ def spreads(evidence: Evidence) -> list[Spread]:
 def known(rows: Sequence[Spread]) -> list[Spread]:
     """Keep the rows that have estimates: at least two splits without a lost run."""
     return [row for row in rows if not math.isnan(row.components.rest.variance)]
-
-
-def labels_at(rows: Sequence[Efficiency], arm: str, level: Level) -> Efficiency | None:
-    """Find an arm's row at a number of labels, in the first panel."""
-    return next((row for row in rows if row.arm == arm and row.condition[0] == level), None)

@@ -56,3 +56,8 @@ def test_a_detectable_effect_is_detected_as_often_as_said(n):
     draws = np.random.default_rng(n).normal(detectable_effect(n), 1, (repetitions, n))
     shown = np.mean(scipy_stats.ttest_1samp(draws, 0, axis=1).pvalue <= 0.05)
     assert abs(shown - 0.8) < 4 * math.sqrt(0.8 * 0.2 / repetitions)
+
+
+def test_exact_test_needs_more_than_the_t_test_by_as_much_as_is_said():
+    # Six comparisons of 8 pairs: Holm's first step is 0.05 / 6 = 2.1 / 2^8, so all eight signs must agree.
+    assert scipy_stats.norm.cdf(detectable_effect(8, 0.05 / 6)) ** 8 == pytest.approx(0.67, abs=0.01)
