@@ -63,15 +63,19 @@ class StudyPlan(Frozen):
     """The first one is the x axis."""
     family: tuple[int | float | str | bool, ...]
     """Levels of the first factor whose comparisons with the baseline are the declared family of tests (Holm); the
-    comparisons at other levels are descriptive."""
+    comparisons at other levels, and of yardsticks, are descriptive."""
+    yardsticks: tuple[str, ...] = ()
+    """Arms that a user would pick instead of what is studied, e.g. classical methods: what the others must beat."""
+    margin: float | None = None
+    """Largest difference in the metric that does not matter; None: the study cannot state that arms are equivalent."""
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
 
     def fingerprint(self) -> str:
         """Digest of everything that must agree for records to be mixed, or a question to stay the same.
 
-        All but the texts and the seeds: also the metric, baseline and family, so that a family of tests declared before
-        the first run stays as it was.
+        All but the texts and the seeds: also the metric, baseline, family, yardsticks and margin, so that what was
+        declared before the first run stays as it was.
         """
         cells = {digest({"arm": c.arm, **c.config, "split_seed": 0, "model_seed": 0}) for c in self.cells}
         return digest(
@@ -83,6 +87,8 @@ class StudyPlan(Frozen):
                 "metric": self.metric,
                 "baseline": self.baseline,
                 "family": sorted(map(str, self.family)),
+                "yardsticks": sorted(self.yardsticks),
+                "margin": self.margin,
                 "cells": sorted(cells),
             }
         )

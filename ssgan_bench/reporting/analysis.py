@@ -4,7 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssgan_bench.reporting.evidence import Evidence
-from ssgan_bench.reporting.frames import Comparison, Mean, comparisons, has_result, means, worst_case
+from ssgan_bench.reporting.findings import (
+    AgainstYardstick,
+    Efficiency,
+    Spread,
+    against_yardsticks,
+    label_efficiency,
+    spreads,
+)
+from ssgan_bench.reporting.frames import (
+    Comparison,
+    Condition,
+    Mean,
+    Verdict,
+    comparisons,
+    conditions,
+    has_result,
+    means,
+    worst_case,
+)
+from ssgan_bench.reporting.units import models_per_split
 from ssgan_bench.reporting.wording import Unit, conditions_text, counted, unit_of
 
 
@@ -20,6 +39,9 @@ class Analysis:
     pessimistic: list[Comparison]
     """Failed and diverged runs counted as `worst_case`; empty where no run failed or diverged."""
     worst_case: float
+    against_yardsticks: list[AgainstYardstick]
+    efficiency: list[Efficiency]
+    spreads: list[Spread]
 
     @property
     def family(self) -> list[Comparison]:
@@ -28,8 +50,13 @@ class Analysis:
 
     @property
     def described(self) -> list[Comparison]:
-        """The comparisons outside the declared family: no verdict."""
+        """The comparisons outside the declared family, at other levels or of a yardstick: no verdict."""
         return [row for row in self.comparisons if not row.in_family]
+
+    @property
+    def outside(self) -> list[Comparison]:
+        """The described comparisons of arms that are tested at other levels: those not of a yardstick."""
+        return [row for row in self.described if row.arm not in self.evidence.study.yardsticks]
 
     @property
     def family_text(self) -> str:
@@ -37,13 +64,43 @@ class Analysis:
         size = counted(len(self.family), "comparison")
         if not self.described:
             return f"all {size}" if len(self.family) > 1 else f"the {size}"
-        return f"the declared family of {size} ({self.first_levels(self.family)})"
+        without = "" if not self.evidence.study.yardsticks else ", without yardsticks"
+        return f"the declared family of {size} ({self.first_levels(self.family)}{without})"
+
+    @property
+    def unit_noun(self) -> str:
+        """What n counts: "seed", or "split" where each split is run with several model seeds."""
+        return "split" if models_per_split(self.evidence.study) > 1 else "seed"
+
+    @property
+    def margin_text(self) -> str:
+        """Write the declared margin with its unit, e.g. "1 percentage point"; empty without one."""
+        margin = self.evidence.study.margin
+        if margin is None:
+            return ""
+        unit = self.unit.difference.removesuffix("s") if self.margin_number == "1" else self.unit.difference
+        return f"{self.margin_number}{unit}"
+
+    @property
+    def margin_number(self) -> str:
+        """Write the declared margin without its unit; empty without one."""
+        margin = self.evidence.study.margin
+        return "" if margin is None else f"{self.unit.scale * margin:g}"
+
+    def verdict_text(self, verdict: Verdict) -> str:
+        """Write a verdict; an equivalence with its margin in the unit of the differences."""
+        return f"equivalent within {self.margin_number}" if verdict == "equivalent" else verdict
 
     def first_levels(self, rows: Sequence[Comparison]) -> str:
         """Name the levels of the first factor at which some comparisons are, e.g. "Labels = 20 and 50"."""
         factor = self.evidence.study.factors[0]
         present = {row.condition[0] for row in rows}
         return conditions_text([(level,) for level in factor.levels if level in present], [factor])
+
+    def at(self, found: Sequence[Condition]) -> str:
+        """Say where, e.g. " at Labels = 20"; nothing for a study of one condition."""
+        study = self.evidence.study
+        return f" at {conditions_text(found, study.factors)}" if len(conditions(study)) > 1 else ""
 
     def label(self, arm: str) -> str:
         """Human-readable name of an arm."""
@@ -63,4 +120,14 @@ def analyze(evidence: Evidence) -> Analysis:
     worst = worst_case(evidence)
     lost = evidence.runs["status"].isin(["failed", "diverged"]).any()
     pessimistic = comparisons(evidence, worst) if lost and worst == worst else []
-    return Analysis(evidence, unit_of(evidence), means(evidence), comparisons(evidence), pessimistic, worst)
+    return Analysis(
+        evidence=evidence,
+        unit=unit_of(evidence),
+        means=means(evidence),
+        comparisons=comparisons(evidence),
+        pessimistic=pessimistic,
+        worst_case=worst,
+        against_yardsticks=against_yardsticks(evidence),
+        efficiency=label_efficiency(evidence),
+        spreads=spreads(evidence),
+    )

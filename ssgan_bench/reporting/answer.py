@@ -1,10 +1,10 @@
 """The answer in plain words, generated from the statistics: what is shown, what is not, on what it rests."""
 
+from ssgan_bench.reporting import label_efficiency, variance_components, yardsticks
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.frames import (
     ALPHA,
     Comparison,
-    Condition,
     conditions,
     single_seed,
     smallest_p,
@@ -12,7 +12,6 @@ from ssgan_bench.reporting.frames import (
 from ssgan_bench.reporting.stats import p_floor, pairs_needed
 from ssgan_bench.reporting.wording import (
     condition_text,
-    conditions_text,
     counted,
     estimate_text,
     level_text,
@@ -40,7 +39,11 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
         paragraphs = [_single_arm(analysis)]
     else:
         first, *further = _verdicts(analysis)
-        paragraphs = [[first], further, _footing(analysis), _descriptions(analysis)]
+        first_of_all = yardsticks.sentences(analysis)  # the question of whoever could pick something simpler
+        paragraphs = [[*first_of_all, first], further, _footing(analysis), _descriptions(analysis)]
+        paragraphs.append(label_efficiency.sentences(analysis))
+    if not single_seed(study):
+        paragraphs.append(variance_components.sentences(analysis))
     return tuple(" ".join(sentences) for sentences in [*paragraphs, _losses(analysis)] if sentences)
 
 
@@ -71,16 +74,8 @@ def _single_arm(analysis: Analysis) -> list[str]:
     n = range_text([m.estimate.n for m in analysis.means])
     return [
         "Nothing is compared: the study has one arm.",
-        f"Mean {unit.name} [95 % t interval], n = {n} seeds: {'; '.join(parts)}.",
+        f"Mean {unit.name} [95 % t interval], n = {n} {analysis.unit_noun}s: {'; '.join(parts)}.",
     ]
-
-
-def _at(found: list[Condition], analysis: Analysis) -> str:
-    """Say where, e.g. " at Labels = 20"; nothing for a study of one condition."""
-    study = analysis.evidence.study
-    if len(conditions(study)) == 1:
-        return ""
-    return f" at {conditions_text(found, study.factors)}"
 
 
 def _sized(rows: list[Comparison], analysis: Analysis) -> str:
@@ -90,7 +85,7 @@ def _sized(rows: list[Comparison], analysis: Analysis) -> str:
         means = sorted(unit.scale * row.difference.mean for row in rows)
         ends = [number(mean, unit.decimals, sign=True) for mean in (means[0], means[-1])]
         most = p_text(max(row.p_holm for row in rows))
-        return f"{_at([row.condition for row in rows], analysis)} ({' to '.join(ends)}, each p at most {most})"
+        return f"{analysis.at([row.condition for row in rows])} ({' to '.join(ends)}, each p at most {most})"
     sizes = [f"({estimate_text(r.difference, unit, sign=True)}, p = {p_text(r.p_holm)})" for r in rows]
     if len(conditions(study)) == 1:
         return f" {sizes[0]}"
@@ -106,17 +101,22 @@ def _verdicts(analysis: Analysis) -> list[str]:
     study, unit = analysis.evidence.study, analysis.unit
     family, baseline = analysis.family, analysis.label(study.baseline)
     arms = list(dict.fromkeys(row.arm for row in family))
+    equal = _named([row for row in family if row.verdict == "equivalent"], analysis)
+    equivalence = [f"Equivalence with {baseline} within {analysis.margin_text} is shown for {equal}."] if equal else []
     if not smallest_p(family)[1] <= ALPHA:
-        return [f"No difference from {baseline} is shown, and with so few seeds none could be, however large."]
+        few = f"with so few {analysis.unit_noun}s none could be, however large."
+        return [" ".join([f"No difference from {baseline} is shown, and {few}", *equivalence])]
     first = [f"No arm is shown to have a lower {unit.name} than {baseline}."]
     if better := _named([row for row in family if row.verdict == "better"], analysis):
         first = [f"A lower {unit.name} than {baseline} is shown for {better}."]
     if worse := _named([row for row in family if row.verdict == "worse"], analysis):
         first.append(f"A higher one is shown for {worse}.")
+    first += equivalence
     if len(first) > 1 or better:  # the first paragraph may be all that is read
         if max(row.difference.n for row in family) < SEEDS_FOR_A_CLAIM:
-            first.insert(0, f"Below {SEEDS_FOR_A_CLAIM} seeds this is an indication, not a claim:")
-        if any(dropped.verdict in ("better", "worse") for dropped, _ in changed_verdicts(analysis)):
+            few = f"{SEEDS_FOR_A_CLAIM} {analysis.unit_noun}s"
+            first.insert(0, f"Below {few} this is an indication, not a claim:")
+        if any(dropped.verdict in ("better", "worse", "equivalent") for dropped, _ in changed_verdicts(analysis)):
             first.append("Counting lost runs as failures of their arm would change this; see below.")
     details, unclear = [], []
     for arm in arms:
@@ -131,7 +131,7 @@ def _verdicts(analysis: Analysis) -> list[str]:
     if unclear:
         tested = list(dict.fromkeys(row.condition for row in family))
         many = len(tested) > MOST_LISTED
-        where = f" at any of the {len(tested)} tested conditions" if many else _at(tested, analysis)
+        where = f" at any of the {len(tested)} tested conditions" if many else analysis.at(tested)
         details.append(f"For {listed(unclear)} no difference is shown{where}: not shown to help.")
     return [" ".join(first), *details]
 
@@ -140,7 +140,7 @@ def _named(rows: list[Comparison], analysis: Analysis) -> str:
     """Name arms with the conditions of some comparisons, e.g. "A at Labels = 20 and 50; B at Labels = 20"."""
     arms = dict.fromkeys(row.arm for row in rows)
     places = {arm: [row.condition for row in rows if row.arm == arm] for arm in arms}
-    return "; ".join(f"{analysis.label(arm)}{_at(found, analysis)}" for arm, found in places.items())
+    return "; ".join(f"{analysis.label(arm)}{analysis.at(found)}" for arm, found in places.items())
 
 
 def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
@@ -149,10 +149,14 @@ def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
     for verdict in ("better", "worse"):
         if found := [row for row in rows if row.verdict == verdict]:
             clauses.append(f"{verdict}{_sized(found, analysis)}")
+    if found := [row for row in rows if row.verdict == "equivalent"]:
+        clauses.append(f"{analysis.verdict_text('equivalent')}{analysis.at([row.condition for row in found])}")
     if found := [row for row in rows if row.verdict == "no difference shown"]:
-        clauses.append(f"no difference shown{_at([row.condition for row in found], analysis)}")
+        clauses.append(f"no difference shown{analysis.at([row.condition for row in found])}")
     verdicts = {row.verdict for row in rows}
-    end = "" if "better" in verdicts else "; does not help" if verdicts == {"worse"} else "; not shown to help"
+    end = "" if verdicts & {"better"} else "; does not help" if verdicts == {"worse"} else "; not shown to help"
+    if small := [row.condition for row in rows if row.equivalent and row.verdict in ("better", "worse")]:
+        end += f"; the difference{analysis.at(small)} is shown to be below the margin of {analysis.margin_text}"
     return f"{analysis.label(arm)}: {', '.join(clauses)}{end}."
 
 
@@ -162,12 +166,12 @@ def _footing(analysis: Analysis) -> list[str]:
     floor, floor_holm = smallest_p(rows)
     pairs = [row.difference.n for row in rows]
     tests = (
-        f"n = {range_text(pairs)} paired seeds, exact sign-flip tests and Holm's correction over "
+        f"n = {range_text(pairs)} paired {analysis.unit_noun}s, exact sign-flip tests and Holm's correction over "
         f"{analysis.family_text} at {100 * ALPHA:g} %"
     )
     floors = f"with n = {max(pairs)} the smallest possible p is {p_text(floor)}, after Holm {p_text(floor_holm)}"
     if not floor_holm <= ALPHA:
-        needed = f"a verdict would take at least {pairs_needed(len(rows))} seeds"
+        needed = f"a verdict would take at least {pairs_needed(len(rows))} {analysis.unit_noun}s"
         return [f"The study has {tests}; {floors}, and {needed}.", *_indications(analysis)]
     sentences = [f"The verdicts rest on {tests}; {floors}."]
     if fewer := [row for row in rows if row.difference.n < max(pairs)]:
@@ -179,6 +183,10 @@ def _footing(analysis: Analysis) -> list[str]:
         sentences.append(
             f"Test and interval disagree for {torn}: the t interval includes zero, for the differences vary strongly "
             "in size. Take that verdict with care."
+        )
+    if any(row.verdict == "equivalent" for row in rows):
+        sentences.append(
+            "Equivalence rests on two one-sided t tests, with Holm's correction over the same comparisons."
         )
     if any(row.verdict == "no difference shown" for row in rows):
         sentences.append("No difference shown does not mean that there is none.")
@@ -196,7 +204,7 @@ def _indications(analysis: Analysis) -> list[str]:
                 if row.arm == arm and sign * row.difference.low > 0 and sign * row.difference.high > 0
             ]
             if found:
-                parts.append(f"{analysis.label(arm)} {word}{_at(found, analysis)}")
+                parts.append(f"{analysis.label(arm)} {word}{analysis.at(found)}")
     if not parts:
         return ["No single 95 % interval excludes zero either."]
     return [
@@ -207,7 +215,7 @@ def _indications(analysis: Analysis) -> list[str]:
 
 def _descriptions(analysis: Analysis) -> list[str]:
     """Give the mean differences outside the family, which are no tests and claim nothing."""
-    unit, rows = analysis.unit, analysis.described
+    unit, rows = analysis.unit, analysis.outside
     if not any(row.difference.n for row in rows):
         return []
     parts = []
@@ -252,7 +260,8 @@ def effect_of_losses(analysis: Analysis) -> str:
     if not changed:
         return "changes no verdict"
     named = [
-        f"{analysis.label(row.arm)}{_at([row.condition], analysis)}: from {row.verdict} to {worst.verdict}"
+        f"{analysis.label(row.arm)}{analysis.at([row.condition])}: from "
+        f"{analysis.verdict_text(row.verdict)} to {analysis.verdict_text(worst.verdict)}"
         for row, worst in changed
     ]
     return f"changes {counted(len(changed), 'verdict')} ({'; '.join(named)})"

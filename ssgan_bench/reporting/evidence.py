@@ -56,6 +56,8 @@ class StudyEvidence(Frozen):
     arms: tuple[ArmInfo, ...]
     factors: tuple[FactorInfo, ...]
     family: tuple[int | float | str | bool, ...]
+    yardsticks: tuple[str, ...] = ()
+    margin: float | None = None
     seeds: tuple[int, ...]
     cells: tuple[EvidenceCell, ...]
     arm_configs: dict[str, dict[str, Any]]
@@ -331,6 +333,10 @@ def read_evidence(folder: Path) -> Evidence:
         raise ConfigError(f"{folder}: not the evidence folder of a report ({reason})") from None
     if study.factors and not set(study.family) & set(study.factors[0].levels):
         raise ConfigError(f"{folder / 'study.json'}: family: names no level of {study.factors[0].key}; correct it")
+    if unknown := set(study.yardsticks) - {arm.name for arm in study.arms}:
+        raise ConfigError(f"{folder / 'study.json'}: yardsticks: {min(unknown)!r} is no arm; correct it")
+    if study.yardsticks and not {arm.name for arm in study.arms} - {study.baseline, *study.yardsticks}:
+        raise ConfigError(f"{folder / 'study.json'}: yardsticks: leave no arm to hold against them; correct it")
     levels = {cell.cell_id: cell.levels for cell in study.cells}
     for frame, name in ((runs, "runs.csv"), (curves, "curves.csv")):
         if unknown := set(frame["cell_id"]) - set(levels):

@@ -1,5 +1,7 @@
 """The figures of a report, each one panel of a phone's width: `draw_*` take numbers and return a `Figure`."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -10,8 +12,10 @@ from matplotlib.figure import Figure
 
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.drawing import STYLE, Axis, add_legend, legend_height, line_style, new_panel, padded, short
+from ssgan_bench.reporting.findings import Spread
 from ssgan_bench.reporting.frames import ALPHA, Condition, Values, conditions
-from ssgan_bench.reporting.palette import looks
+from ssgan_bench.reporting.palette import Look, looks
+from ssgan_bench.reporting.variance import Component
 from ssgan_bench.reporting.wording import condition_text, level_text
 
 T = TypeVar("T")
@@ -193,6 +197,94 @@ def draw_curves(
             all_axes[0].set_title(short(title, 56), loc="left")
         all_axes[-1].set_xlabel("training step")
         add_legend(figure, entries, marker=False)
+    return figure
+
+
+def draw_label_efficiency(analysis: Analysis, panel: Condition) -> Figure:
+    """Draw the labels that the baseline needs against those of the arm, both logarithmic, with the diagonal.
+
+    Args:
+        analysis: the rows of label efficiency.
+        panel: levels of all factors but the first.
+    """
+    study = analysis.evidence.study
+    style = looks([arm.name for arm in study.arms])
+    rows = [row for row in analysis.efficiency if row.condition[1:] == panel]
+    arms = [arm for arm in study.arms if any(row.arm == arm.name for row in rows)]
+    few, many = math.log10(rows[0].fewest), math.log10(rows[0].most)
+    room = 0.06 * (many - few)
+
+    def height(labels: float) -> float:
+        """Place on the axis: what is beyond the curve stands a little beyond its end."""
+        return few - room if labels == -math.inf else many + room if labels == math.inf else math.log10(labels)
+
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_panel(height=3.3 + legend_height([arm.label for arm in arms]))
+        counts = sorted(int(level) for level in study.factors[0].levels)
+        ticks, texts = [math.log10(count) for count in counts], [level_text(count) for count in counts]
+        gap = min(b - a for a, b in itertools.pairwise(ticks))
+        axes.plot([few, many], [few, many], color="#222222", linewidth=0.9, zorder=1)
+        for end in (few, many):
+            axes.axhline(end, color="#999999", linewidth=0.8, linestyle=":", zorder=1)
+        for i, arm in enumerate(arms):
+            look = style[arm.name]
+            for row in (r for r in rows if r.arm == arm.name):
+                dodge = (i / (len(arms) - 1) - 0.5) * min(0.6, 0.15 * (len(arms) - 1)) * gap if len(arms) > 1 else 0.0
+                place, labels = math.log10(int(row.condition[0])) + dodge, row.labels
+                if not math.isnan(labels.low):
+                    ends = [height(labels.low), height(labels.high)]
+                    axes.plot([place, place], ends, color=look.color, linewidth=1.4, zorder=3)
+                beyond = {-math.inf: "v", math.inf: "^"}
+                marker = beyond.get(labels.needed, look.marker)
+                fill = "white" if math.isinf(labels.needed) else look.color
+                edge = look.color if math.isinf(labels.needed) else "white"
+                axes.plot([place], [height(labels.needed)], marker, mfc=fill, mec=edge, ms=5.5, mew=0.9, zorder=4)
+        crowded: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(counts) > 6 else {}
+        axes.set_xticks(ticks, texts, **crowded)
+        axes.set_yticks(ticks, texts)
+        axes.set_xlabel(f"{study.factors[0].label} of the arm (log scale)")
+        axes.set_ylim(few - 2 * room, many + 2 * room)
+        axes.set_ylabel(short(f"labels the baseline needs ({analysis.label(study.baseline)})", 40))
+        if panel:
+            axes.set_title(short(condition_text(panel, study.factors[1:]), 56), loc="left")
+        add_legend(figure, [(arm.label, style[arm.name]) for arm in arms], marker=True)
+    return figure
+
+
+SHADES = (("#222222", "o"), ("#777777", "s"), ("#aaaaaa", "^"))
+"""Grays: colors mean arms."""
+
+
+def draw_components(
+    analysis: Analysis, rows: Sequence[tuple[Spread, dict[str, Component]]], names: dict[str, str]
+) -> Figure:
+    """Draw standard deviations by origin with intervals: one group of three lines per arm and condition.
+
+    Args:
+        analysis: names and units.
+        rows: the spreads with their components by name.
+        names: what to call each component.
+    """
+    study, unit = analysis.evidence.study, analysis.unit
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_panel(height=1.5 + 0.55 * len(rows))
+        for place, (_, parts) in enumerate(rows):
+            for i, (part, (shade, marker)) in enumerate(zip(parts.values(), SHADES, strict=True)):
+                line = place + 0.22 * (i - 1)
+                sd, low, high = (unit.scale * math.sqrt(x) for x in (part.variance, part.low, part.high))
+                axes.plot([low, high], [line, line], color=shade, linewidth=1.6, zorder=3)
+                axes.plot([sd], [line], marker, color=shade, ms=5.5, mec="white", mew=0.6, zorder=4)
+        many = len(conditions(study)) > 1
+        labels = [
+            analysis.label(row.arm) + (f", {', '.join(level_text(x) for x in row.condition)}" if many else "")
+            for row, _ in rows
+        ]
+        _arm_rows(axes, labels)
+        axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # a marker at zero shows whole
+        in_unit = f" ({unit.difference.strip()})" if unit.difference else ""
+        axes.set_xlabel(short(f"standard deviation of the {unit.name}{in_unit}", 40))
+        looks_of = zip(names.values(), SHADES, strict=True)
+        add_legend(figure, [(name, Look(shade, marker, ())) for name, (shade, marker) in looks_of], marker=True)
     return figure
 
 

@@ -7,19 +7,32 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from ssgan_bench.records.schema import FactorInfo
 from ssgan_bench.reporting.evidence import Evidence, StudyEvidence
-from ssgan_bench.reporting.stats import Estimate, hedges_gz, holm, mean_interval, p_floor, sign_flip_p
+from ssgan_bench.reporting.stats import (
+    Estimate,
+    hedges_gz,
+    holm,
+    interquartile_mean,
+    mean_interval,
+    p_floor,
+    probability_of_improvement,
+    share_lower,
+    sign_flip_p,
+    tost_p,
+)
+from ssgan_bench.reporting.units import Seeds, by_unit, paired
 
 Level = int | float | str | bool
 Condition = tuple[Level, ...]
 """One level per factor, in the plan's order of factors; empty for a study without factors."""
-Seeds = tuple[int, int]
-"""(split_seed, model_seed): what makes two runs of different arms a pair."""
 Values = dict[tuple[str, Condition], dict[Seeds, float]]
+
+Verdict = Literal["better", "worse", "equivalent", "no difference shown", "described only"]
 
 ALPHA = 0.05
 
@@ -31,7 +44,10 @@ class Mean:
     arm: str
     condition: Condition
     estimate: Estimate
+    """Over units (see `by_unit`): `n` counts seeds, or splits in a design with several model seeds per split."""
+    runs: int
     planned: int
+    """Runs."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +64,33 @@ class Comparison:
     g_z: float
     in_family: bool
     """Whether the study declared this comparison a test; if not, it is described and claims nothing."""
+    iqm: float
+    """Interquartile mean of the differences."""
+    improvement: float
+    """Mann-Whitney probability that a run of the arm is better than a run of the baseline, ignoring the pairing."""
+    share_better: float
+    """Share of pairs in which the arm is better, ties counting half."""
+    tost_p: float
+    """Two one-sided t tests of equivalence within the study's margin; NaN without one or below two pairs."""
+    tost_p_holm: float
+    """The same, adjusted over the declared family, apart from `p_holm`; NaN outside it."""
 
     @property
-    def verdict(self) -> str:
-        """State what is shown at the 5 % level after Holm: better, worse, or no difference shown; else described."""
+    def equivalent(self) -> bool:
+        """Whether the arm is shown to differ from the baseline by less than the margin, at the 5 % level after Holm."""
+        return self.tost_p_holm <= ALPHA
+
+    @property
+    def verdict(self) -> Verdict:
+        """State what is shown at the 5 % level after Holm; else described.
+
+        A difference that is shown goes before an equivalence that is shown: both mean a difference below the margin.
+        """
         if not self.in_family:
             return "described only"
-        if not self.p_holm <= ALPHA:
-            return "no difference shown"
-        return "better" if self.difference.mean < 0 else "worse"
+        if self.p_holm <= ALPHA:
+            return "better" if self.difference.mean < 0 else "worse"
+        return "equivalent" if self.equivalent else "no difference shown"
 
 
 def condition_of(levels: dict[str, Level], factors: Sequence[FactorInfo]) -> Condition:
@@ -71,9 +105,9 @@ def conditions(study: StudyEvidence) -> list[Condition]:
     return [condition for reverse in product if (condition := tuple(reversed(reverse))) in planned]
 
 
-def in_family(study: StudyEvidence, condition: Condition) -> bool:
-    """Tell whether comparisons at a condition are tests of the declared family."""
-    return not condition or condition[0] in study.family
+def in_family(study: StudyEvidence, arm: str, condition: Condition) -> bool:
+    """Tell whether an arm's comparison with the baseline is a test of the declared family; a yardstick's never is."""
+    return arm not in study.yardsticks and (not condition or condition[0] in study.family)
 
 
 def panels(study: StudyEvidence) -> list[Condition]:
@@ -129,12 +163,12 @@ def means(evidence: Evidence) -> list[Mean]:
         key = (cell.arm, condition_of(cell.levels, study.factors))
         planned[key] = planned.get(key, 0) + 1
     found = values(evidence)
-    return [
-        Mean(arm.name, c, mean_interval(list(found[arm.name, c].values())), planned[arm.name, c])
-        for arm in study.arms
-        for c in conditions(study)
-        if (arm.name, c) in planned
-    ]
+    summaries = []
+    for arm, c in itertools.product((arm.name for arm in study.arms), conditions(study)):
+        if (arm, c) in planned:
+            estimate = mean_interval(list(by_unit(found[arm, c], study).values()))
+            summaries.append(Mean(arm, c, estimate, len(found[arm, c]), planned[arm, c]))
+    return summaries
 
 
 def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Comparison]:
@@ -152,19 +186,33 @@ def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Compa
         for c in conditions(study)
         if arm.name != study.baseline and {(arm.name, c), (study.baseline, c)} <= planned
     ]
-    differences = []
-    for arm, c in keys:
-        ours, theirs = found[arm, c], found[study.baseline, c]
-        differences.append([ours[seeds] - theirs[seeds] for seeds in sorted(ours.keys() & theirs.keys())])
+    differences = [paired(found[arm, c], found[study.baseline, c], study) for arm, c in keys]
     p_values = [sign_flip_p(d) if len(d) > 1 else math.nan for d in differences]
-    tested = [i for i, (_, c) in enumerate(keys) if in_family(study, c)]
+    tost = [math.nan if study.margin is None else tost_p(d, study.margin) for d in differences]
+    tested = [i for i, (arm, c) in enumerate(keys) if in_family(study, arm, c)]
     adjusted = dict(zip(tested, holm([p_values[i] for i in tested]).tolist(), strict=True))
-    return [
-        Comparison(
-            arm, c, mean_interval(d), p, adjusted.get(i, math.nan), hedges_gz(d) if d else math.nan, i in adjusted
+    tost_adjusted = dict(zip(tested, holm([tost[i] for i in tested]).tolist(), strict=True))
+    rows = []
+    for i, ((arm, c), d) in enumerate(zip(keys, differences, strict=True)):
+        ours, theirs = found[arm, c], found[study.baseline, c]
+        shared = ours.keys() & theirs.keys()
+        rows.append(
+            Comparison(
+                arm=arm,
+                condition=c,
+                difference=mean_interval(d),
+                p=p_values[i],
+                p_holm=adjusted.get(i, math.nan),
+                g_z=hedges_gz(d) if d else math.nan,
+                in_family=i in adjusted,
+                iqm=interquartile_mean(d),
+                improvement=probability_of_improvement([ours[s] for s in shared], [theirs[s] for s in shared]),
+                share_better=share_lower(d),
+                tost_p=tost[i],
+                tost_p_holm=tost_adjusted.get(i, math.nan),
+            )
         )
-        for i, ((arm, c), d, p) in enumerate(zip(keys, differences, p_values, strict=True))
-    ]
+    return rows
 
 
 def single_seed(study: StudyEvidence) -> bool:
@@ -187,27 +235,18 @@ def curve_means(evidence: Evidence) -> pd.DataFrame:
     """
     study = evidence.study
     complete = evidence.curves[evidence.curves["status"] == "complete"]
-    where = {cell.cell_id: condition_of(cell.levels, study.factors) for cell in study.cells}
+    cells = {cell.cell_id: cell for cell in study.cells}
     rows = []
-    grouped: dict[tuple[str, Condition, str, str, float], list[tuple[float, float]]] = {}
+    epochs: dict[tuple[str, Condition, str, str, float], float] = {}
+    grouped: dict[tuple[str, Condition, str, str, float], dict[Seeds, float]] = {}
     columns = ("arm", "cell_id", "kind", "name", "step", "epoch", "value")
     for arm, cell_id, kind, name, step, epoch, value in zip(*(complete[c] for c in columns), strict=True):
-        grouped.setdefault((arm, where[cell_id], kind, name, step), []).append((value, epoch))
-    for (arm, condition, kind, name, step), points in grouped.items():
-        estimate = mean_interval([value for value, _ in points])
-        rows.append(
-            (
-                arm,
-                condition,
-                kind,
-                name,
-                step,
-                points[0][1],
-                estimate.mean,
-                estimate.low,
-                estimate.high,
-                estimate.n,
-            )
-        )
+        cell = cells[cell_id]
+        key = (arm, condition_of(cell.levels, study.factors), kind, name, step)
+        grouped.setdefault(key, {})[cell.split_seed, cell.model_seed] = value
+        epochs.setdefault(key, epoch)
+    for key, points in grouped.items():
+        estimate = mean_interval(list(by_unit(points, study).values()))
+        rows.append((*key, epochs[key], estimate.mean, estimate.low, estimate.high, estimate.n))
     names = ["arm", "condition", "kind", "name", "step", "epoch", "mean", "low", "high", "n"]
     return pd.DataFrame(rows, columns=pd.Index(names))

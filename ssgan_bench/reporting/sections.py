@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures, run_tables, tables
+from ssgan_bench.reporting import figures, label_efficiency, run_tables, tables, variance_components, yardsticks
 from ssgan_bench.reporting.analysis import Analysis
-from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, answer, effect_of_losses
+from ssgan_bench.reporting.answer import answer, effect_of_losses
+from ssgan_bench.reporting.certainty import certainty
 from ssgan_bench.reporting.document import (
     Block,
     Bullets,
@@ -32,17 +33,14 @@ from ssgan_bench.reporting.frames import (
     curve_means,
     panels,
     single_seed,
-    smallest_p,
     values,
 )
-from ssgan_bench.reporting.stats import pairs_needed
 from ssgan_bench.reporting.wording import (
     condition_text,
     counted,
     level_text,
     listed,
     number,
-    p_text,
     range_text,
 )
 
@@ -60,9 +58,10 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
     """Build the report's document and the files it links to."""
     study, parts = analysis.evidence.study, Parts()
     makers: Sequence[Callable[[Analysis, Parts], Section]] = (
-        _certainty,
+        lambda analysis, _: certainty(analysis),
         _main,
         _differences,
+        *_designed(analysis),
         _curves,
         _samples,
         _timing,
@@ -82,45 +81,17 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
     return document, parts
 
 
-def _certainty(analysis: Analysis, parts: Parts) -> Section:
-    study, rows, tests = analysis.evidence.study, analysis.comparisons, analysis.family
-    statuses = analysis.statuses
-    total, done = sum(statuses.values()), statuses.get("complete", 0)
-    seeds = len({(cell.split_seed, cell.model_seed) for cell in study.cells})
-    items = [f"{done} of {counted(total, 'planned run')} complete; {counted(seeds, 'seed')} per arm and condition."]
-    if single_seed(study):
-        items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
-    elif rows:
-        floor, floor_holm = smallest_p(tests)
-        items.append(
-            "Every arm sees the same seeds, so arms are compared seed by seed: "
-            f"n = {range_text([row.difference.n for row in rows])} pairs per comparison."
-        )
-        items.append(
-            f"The exact sign-flip test of that many pairs cannot give a p below {p_text(floor)}; after "
-            f"Holm's correction over {analysis.family_text}, not below {p_text(floor_holm)}."
-        )
-        if analysis.described:
-            items.append(
-                "The study declares the family of tests, and its runs cannot be reused under another one. The other "
-                f"comparisons, at {analysis.first_levels(analysis.described)}, are described only: nothing is claimed "
-                "there."
-            )
-        if not floor_holm <= ALPHA:
-            items.append(
-                f"That is above {ALPHA:g}: this study can indicate a difference and cannot show one. "
-                f"{pairs_needed(len(tests))} seeds would be the fewest that could."
-            )
-        elif max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
-            items.append(f"The protocol asks for at least {SEEDS_FOR_A_CLAIM} seeds for a claim; these are fewer.")
-        items.append(
-            "Intervals are 95 % t intervals over seeds: they cover the choice of labeled images, "
-            "initialization and data order, not other data sets, networks or settings. "
-            "They are not corrected for their number."
-        )
-    if done < total:
-        items.append(f"Runs without a result are listed under “Failed, diverged and missing runs” ({total - done}).")
-    return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))
+def _designed(analysis: Analysis) -> list[Callable[[Analysis, Parts], Section]]:
+    """List the sections that only some designs have."""
+    study = analysis.evidence.study
+    makers: list[Callable[[Analysis, Parts], Section]] = []
+    if study.yardsticks and not single_seed(study):
+        makers.append(lambda analysis, parts: yardsticks.section(analysis, parts.csv))
+    if analysis.efficiency and not single_seed(study):
+        makers.append(lambda analysis, parts: label_efficiency.section(analysis, parts.csv, parts.drawings))
+    if analysis.spreads:
+        makers.append(lambda analysis, parts: variance_components.section(analysis, parts.csv, parts.drawings))
+    return makers
 
 
 def _panel_name(prefix: str, i: int, count: int) -> str:
@@ -151,7 +122,9 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
         over = "by arm" if dots else f"against {study.factors[0].label}, by arm"
         shown.append(Figure(name, f"{unit.name} {over}{f'; {where}' if where else ''}"))
     n = range_text([m.estimate.n for m in analysis.means])
-    interval = "no intervals: one seed" if single_seed(study) else f"bars: 95 % t interval, n = {n} seeds"
+    interval = (
+        "no intervals: one seed" if single_seed(study) else f"bars: 95 % t interval, n = {n} {analysis.unit_noun}s"
+    )
     single = "" if single_seed(study) else "; faint: single runs"
     large = "Marker: mean" if not single_seed(study) else "Marker: the one value"
     caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better."
@@ -173,8 +146,8 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
     parts.drawings["differences"] = figures.draw_forest(analysis)
     n = range_text([row.difference.n for row in analysis.comparisons])
     caption = (
-        f"Each arm minus {baseline}, paired by seed; line: 95 % t interval, n = {n} pairs, not corrected; "
-        f"filled: shown at {100 * ALPHA:g} % after Holm over {analysis.family_text}, hollow: not shown."
+        f"Each arm minus {baseline}, paired by {analysis.unit_noun}; line: 95 % t interval, n = {n} pairs, not "
+        f"corrected; filled: shown at {100 * ALPHA:g} % after Holm over {analysis.family_text}, hollow: not shown."
         + (" Pale: outside the family, described only." if analysis.described else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
@@ -203,7 +176,11 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
         ("validation", 4, [("validation", name, AXIS_LABELS[name]) for name in validation]),
         ("losses", 2, [("loss", name, name.replace("real_fake", "real/fake").replace("_", " ")) for name in losses]),
     )
-    spread = "" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds."
+    spread = (
+        ""
+        if single_seed(study)
+        else f" Line: mean over complete runs; band: 95 % t interval over {analysis.unit_noun}s."
+    )
     blocks: list[Block] = []
     for prefix, most, names in groups:
         chosen = figures.spread(conditions(study), most)

@@ -16,6 +16,7 @@ from ssgan_bench.reporting.wording import (
     level_text,
     number,
     p_text,
+    range_text,
 )
 
 
@@ -40,6 +41,7 @@ def main_table(analysis: Analysis) -> Table:
     found = {(m.arm, m.condition): m for m in analysis.means}
     shown = conditions(study)
     usual = max((m.planned for m in analysis.means), default=0)
+    crossed = analysis.unit_noun == "split"
     rows = []
     for arm in study.arms:
         cells = [arm.label]
@@ -48,26 +50,29 @@ def main_table(analysis: Analysis) -> Table:
             if mean is None:
                 cells.append(NONE)
             else:
-                short = "" if mean.estimate.n == usual else f" (n={mean.estimate.n} of {mean.planned})"
+                lost = f"{mean.runs} of {mean.planned} runs" if crossed else f"n={mean.runs} of {mean.planned}"
+                short = "" if mean.runs == usual else f" ({lost})"
                 cells.append(f"{estimate_text(mean.estimate, unit)}{short}")
         rows.append(tuple(cells))
     heads = [condition_text(c, study.factors) if study.factors else unit.axis for c in shown]
     with_interval = any(not math.isnan(m.estimate.low) for m in analysis.means)
     over = "mean [95 % t interval] over" if with_interval else "mean, no interval, over" if usual > 1 else "from"
-    fewer = ", fewer where n is given" if any("(n=" in cell for row in rows for cell in row[1:]) else ""
+    fewer = ", fewer where given" if any(m.runs != usual for m in analysis.means) else ""
+    splits = range_text([m.estimate.n for m in analysis.means])
+    grouped = f" averaged within n = {splits} splits" if crossed else ""
     head = f"{unit.axis[0].upper()}{unit.axis[1:]}"
-    caption = f"{head}: {over} {counted(usual, 'run')}{fewer}. Lower is better."
+    caption = f"{head}: {over} {counted(usual, 'run')}{grouped}{fewer}. Lower is better."
     return Table(("arm", *heads), tuple(rows), caption, "tables/main.csv")
 
 
 def main_csv(analysis: Analysis) -> str:
     """The main table as numbers, rates in [0, 1]."""
-    columns = ["arm", *keys_of(analysis), "metric", "mean", "low", "high", "sd", "n", "planned"]
+    columns = ["arm", *keys_of(analysis), "metric", "mean", "low", "high", "sd", "n", "runs", "planned"]
     return csv_text(
         columns,
         (
             {"arm": m.arm, **levels_of(m.condition, analysis), "metric": analysis.evidence.study.metric}
-            | {**vars(m.estimate), "planned": m.planned}
+            | {**vars(m.estimate), "runs": m.runs, "planned": m.planned}
             for m in analysis.means
         ),
     )
@@ -78,46 +83,68 @@ def holm_text(row: Comparison) -> str:
     return p_text(row.p_holm) if row.in_family else "not in the family"
 
 
+def better_in(share: float, n: int) -> str:
+    """Write in how many pairs an arm is better, ties counting half, e.g. "7 of 8"."""
+    return f"{share * n:g} of {n}" if n else NONE
+
+
 def differences_table(analysis: Analysis) -> Table:
     """Paired differences to the baseline with interval, p values and effect size."""
     study, unit = analysis.evidence.study, analysis.unit
+    with_margin = study.margin is not None
     rows = [
         (
             analysis.label(row.arm),
             *texts_of(row.condition),
             estimate_text(row.difference, unit, sign=True),
-            row.verdict,
+            analysis.verdict_text(row.verdict),
             p_text(row.p),
             holm_text(row),
+            *([p_text(row.tost_p_holm)] if with_margin else []),
             number(row.g_z, 2, sign=True),
-            str(row.difference.n),
+            better_in(row.share_better, row.difference.n),
         )
         for row in analysis.comparisons
     ]
     in_unit = f" in{unit.difference}" if unit.difference else ""
     outside = "; what is outside is described, not tested" if analysis.described else ""
-    heads = ("difference", "verdict", "p", "p (Holm)", "g_z", "pairs")
+    heads = ("difference", "verdict", "p", "p (Holm)", *(["p equivalent (Holm)"] if with_margin else []), "g_z")
+    equivalent = (
+        f" p equivalent: two one-sided t tests of a difference below {analysis.margin_text}, after Holm over the same "
+        "comparisons."
+    )
     return Table(
-        ("arm", *(f.label for f in study.factors), *heads),
+        ("arm", *(f.label for f in study.factors), *heads, "better in"),
         tuple(rows),
-        f"Difference{in_unit}: arm minus {analysis.label(study.baseline)}, paired by seed, negative is "
+        f"Difference{in_unit}: arm minus {analysis.label(study.baseline)}, paired by {analysis.unit_noun}, negative is "
         "better, with its 95 % t interval (not corrected); exact two-sided sign-flip p; "
-        f"after Holm over {analysis.family_text}{outside}; Hedges' g_z. Verdict: at 5 % after Holm.",
+        f"after Holm over {analysis.family_text}{outside}; Hedges' g_z; better in: {analysis.unit_noun}s in which the "
+        f"arm is better, ties half. Verdict: at 5 % after Holm.{equivalent if with_margin else ''}",
         "tables/differences.csv",
     )
 
 
 def _difference_row(row: Comparison, analysis: Analysis, reading: str) -> dict[str, Any]:
     identity = {"reading": reading, "arm": row.arm, **levels_of(row.condition, analysis)}
-    tests = {"p": row.p, "in_family": row.in_family, "p_holm": row.p_holm, "g_z": row.g_z, "verdict": row.verdict}
-    return identity | vars(row.difference) | tests
+    shown = ("p", "in_family", "p_holm", "g_z", "verdict", "iqm", "share_better", "tost_p", "tost_p_holm")
+    further = {"probability_of_improvement": row.improvement, "margin": analysis.evidence.study.margin}
+    return identity | vars(row.difference) | {name: getattr(row, name) for name in shown} | further
 
 
 def differences_csv(analysis: Analysis) -> str:
     """The paired differences as numbers, in both readings of lost runs where there are any."""
     keys = keys_of(analysis)
     columns = ["reading", "arm", *keys, "mean", "low", "high", "sd", "n", "p", "in_family", "p_holm"]
-    columns += ["g_z", "verdict"]
+    columns += [
+        "g_z",
+        "iqm",
+        "share_better",
+        "probability_of_improvement",
+        "margin",
+        "tost_p",
+        "tost_p_holm",
+        "verdict",
+    ]
     rows = [_difference_row(row, analysis, "dropped") for row in analysis.comparisons]
     rows += [_difference_row(row, analysis, "counted_as_worst") for row in analysis.pessimistic]
     return csv_text(columns, rows)
@@ -128,9 +155,10 @@ def readings_table(analysis: Analysis) -> Table:
     study, unit = analysis.evidence.study, analysis.unit
     rows = []
     for dropped, worst in zip(analysis.comparisons, analysis.pessimistic, strict=True):
-        if dropped.difference.n != worst.difference.n or dropped.verdict != worst.verdict:
+        counts = dropped.difference.n != worst.difference.n or abs(dropped.difference.mean - worst.difference.mean) > 0
+        if counts or dropped.verdict != worst.verdict:
             sides = ((estimate_text(r.difference, unit, sign=True), holm_text(r)) for r in (dropped, worst))
-            verdicts = dict.fromkeys((dropped.verdict, worst.verdict))
+            verdicts = dict.fromkeys(analysis.verdict_text(row.verdict) for row in (dropped, worst))
             cells = (analysis.label(dropped.arm), *texts_of(dropped.condition), " → ".join(verdicts))
             rows.append((*cells, *(text for side in sides for text in side)))
     worst_text = f"{number(unit.scale * analysis.worst_case, unit.decimals)}{unit.suffix}"

@@ -56,6 +56,12 @@ class StudyFile(Frozen):
     expectation: Text
     metric: Literal["error_rate", "nll", "ece"] = "error_rate"
     baseline: str
+    margin: Annotated[float, Field(gt=0, lt=1e6, allow_inf_nan=False)] | None = None
+    """Largest difference in the metric that does not matter, in its unit (0.01 is one percentage point of error rate).
+    With it the report can show that an arm is equivalent to the baseline, and not only fail to show a difference."""
+    yardsticks: list[Name] = Field(default_factory=list)
+    """Arms that a user would pick instead, e.g. classical methods. The answer starts with whether a GAN beats the best
+    of them; against the baseline they are described, never tests of the family."""
     base: dict[str, Any] = Field(default_factory=dict)
     arms: Annotated[dict[Name, Arm], Field(min_length=1, max_length=100)]
     factors: Annotated[list[Factor], Field(min_length=1, max_length=3)]
@@ -102,6 +108,16 @@ def read_study(path: Path) -> StudyFile:
         mistakes.append(
             Mistake(key="baseline", value=study.baseline, message=f"not an arm; arms: {', '.join(study.arms)}")
         )
+    for name in study.yardsticks:
+        if name not in study.arms or name == study.baseline or study.yardsticks.count(name) > 1:
+            message = f"not an arm beside the baseline, or named twice; arms: {', '.join(study.arms)}"
+            mistakes.append(Mistake(key="yardsticks", value=name, message=message))
+    if study.yardsticks and not study.arms.keys() - {study.baseline, *study.yardsticks}:
+        message = "no arm is left beside the baseline to hold against them"
+        mistakes.append(Mistake(key="yardsticks", value=study.yardsticks, message=message))
+    if study.margin is not None and study.metric != "nll" and study.margin >= 1:
+        message = f"must be below 1: {study.metric} is in [0, 1], so one percentage point is 0.01"
+        mistakes.append(Mistake(key="margin", value=study.margin, message=message))
     keys = [factor.key for factor in study.factors]
     for name, preset in study.presets.items():
         for key in preset.levels.keys() - keys:

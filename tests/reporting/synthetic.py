@@ -29,6 +29,11 @@ ARMS = (
     ("ssgan_matching", "SSGAN with feature matching (article)"),
     ("improved_gan", "K-logit GAN with feature matching"),
 )
+METHODS = {
+    "supervised_only": "supervised",
+    "label_spreading": "label_spreading",
+    "logistic_regression": "logistic_regression",
+}
 Level = int | float | str | bool
 LABELS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 20, 50, 200))
 
@@ -39,25 +44,30 @@ def make_plan(
     factors: Sequence[FactorInfo] = (LABELS,),
     seeds: Sequence[int] = tuple(range(8)),
     family: Sequence[Level] | None = None,
-    **texts: str,
+    model_seeds: Sequence[int] | None = None,
+    **fields_changed: Any,
 ) -> StudyPlan:
-    """Plan the full product of arms, levels and seeds; without a family, all levels of the first factor are it."""
+    """Plan the full product of arms, levels and seeds; without a family, all levels of the first factor are it.
+
+    With `model_seeds`, `seeds` are split seeds and each is crossed with all model seeds.
+    """
+    pairs = [(s, s) for s in seeds] if model_seeds is None else list(product(seeds, model_seeds))
     cells = []
-    for (arm, _), levels, seed in product(arms, product(*(f.levels for f in factors)), seeds):
+    for (arm, _), levels, (split, model) in product(arms, product(*(f.levels for f in factors)), pairs):
         by_key = dict(zip((f.key for f in factors), levels, strict=True))
         config: dict[str, Any] = {
             "data": {"dataset": "digits", "image_size": 16, "num_labels": 20},
-            "method": {"name": "supervised" if arm == "supervised_only" else "ssgan", "arm": arm},
+            "method": {"name": METHODS.get(arm, "ssgan"), "arm": arm},
             "network": {"width": 32, "family": "conv"},
             "optimizer": {"learning_rate": 0.0002},
-            "split_seed": seed,
-            "model_seed": seed,
+            "split_seed": split,
+            "model_seed": model,
         }
         for key, level in by_key.items():
             part, option = key.split(".")
             config[part] = {**config[part], option: level}
         identity = digest([config, arm, "1.0"])[:16]
-        cells.append(Cell(arm=arm, levels=by_key, split_seed=seed, model_seed=seed, config=config, cell_id=identity))
+        cells.append(Cell(arm=arm, levels=by_key, split_seed=split, model_seed=model, config=config, cell_id=identity))
     fields: dict[str, Any] = {
         "protocol_version": "1.0",
         "study": "label_budget",
@@ -66,7 +76,7 @@ def make_plan(
         "expectation": "The K-logit GAN helps below 50 labels; the article's loss does not.",
         "metric": "error_rate",
         "baseline": arms[0][0],
-    } | texts
+    } | fields_changed
     infos = tuple(ArmInfo(name=name, label=label) for name, label in arms)
     declared = tuple(family) if family is not None else factors[0].levels if factors else ()
     return StudyPlan(

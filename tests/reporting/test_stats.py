@@ -7,14 +7,20 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
 
 from ssgan_bench.reporting.stats import (
+    expected_best_of,
     hedges_gz,
     holm,
+    interquartile_mean,
     mean_interval,
     p_floor,
     pairs_needed,
+    probability_of_improvement,
+    share_lower,
     sign_flip_p,
+    tost_p,
 )
 from ssgan_bench.reporting.wording import p_text
 
@@ -135,3 +141,100 @@ def test_interval_covers_and_test_errs_at_their_nominal_rates(n):
     rejected = np.mean([sign_flip_p(row) <= 0.05 for row in draws])
     assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / repetitions)
     assert abs(rejected - level) <= 4 * math.sqrt(level * (1 - level) / repetitions)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, -0.8, 2.0])
+def test_equivalence_p_equals_statsmodels(shift):
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(shift, 1, 9), rng.normal(0, 1, 9)
+    assert tost_p(a - b, 1.0) == pytest.approx(ttost_paired(a, b, -1.0, 1.0)[0])
+
+
+def test_equivalence_is_shown_exactly_where_the_ninety_percent_interval_is_inside_the_margin():
+    d = np.random.default_rng(6).normal(0.2, 1, 8)
+    interval = mean_interval(d, 0.90)
+    edge = max(abs(interval.low), abs(interval.high))
+    assert tost_p(d, 1.001 * edge) < 0.05 < tost_p(d, 0.999 * edge)
+
+
+def test_equal_differences_are_equivalent_only_inside_the_margin():
+    assert tost_p([0.0, 0.0, 0.0], 0.01) == 0.0
+    assert tost_p([0.02, 0.02, 0.02], 0.01) == tost_p([0.01, 0.01, 0.01], 0.01) == 1.0
+    assert math.isnan(tost_p([0.0], 0.01))
+    with pytest.raises(ValueError, match="positive margin"):
+        tost_p([0.0, 0.1], 0.0)
+
+
+@pytest.mark.parametrize("n", [4, 8, 10, 11])
+def test_interquartile_mean_equals_scipys_trimmed_mean(n):
+    values = np.random.default_rng(n).normal(0, 1, n)
+    assert interquartile_mean(values) == pytest.approx(scipy_stats.trim_mean(values, 0.25))
+    values[values.argmax()] = 1e6  # one odd run is left out
+    assert interquartile_mean(values) < 10
+
+
+def test_interquartile_mean_of_few_values_is_the_mean_and_of_none_undefined():
+    assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0
+    assert math.isnan(interquartile_mean([]))
+
+
+def test_probability_of_improvement_is_mann_whitneys_u_over_all_pairs():
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 6, 8), rng.integers(0, 6, 7)  # with ties
+    u = scipy_stats.mannwhitneyu(a, b).statistic  # counts a > b, ties half
+    assert probability_of_improvement(a, b) == pytest.approx(1 - u / 56)
+    assert probability_of_improvement([1, 2], [3, 4]) == 1.0
+    assert probability_of_improvement([1], [1]) == 0.5
+    assert math.isnan(probability_of_improvement([], [1]))
+
+
+def test_share_of_lower_differences_counts_ties_half():
+    assert share_lower([-1, -2, 0, 3]) == 0.625
+    assert math.isnan(share_lower([]))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 7])
+def test_expected_best_is_the_mean_minimum_over_all_choices_of_k(k):
+    values = np.random.default_rng(k).normal(0, 1, 7)
+    brute = np.mean([min(chosen) for chosen in itertools.combinations(values, k)])
+    assert expected_best_of(values, k) == pytest.approx(brute)
+
+
+def test_expected_best_is_unbiased_where_the_plug_in_estimate_is_not():
+    draws = np.random.default_rng(1).uniform(0, 1, (4000, 6))  # the mean minimum of k uniforms is 1 / (k + 1)
+    estimates = np.array([expected_best_of(row, 5) for row in draws])
+    error = estimates.std(ddof=1) / math.sqrt(len(draws))
+    assert abs(estimates.mean() - 1 / 6) < 4 * error
+    ranks = np.arange(1, 7)
+    plug_in = np.sort(draws) @ ((1 - (ranks - 1) / 6) ** 5 - (1 - ranks / 6) ** 5)
+    assert abs(plug_in.mean() - 1 / 6) > 10 * error
+
+
+def test_best_of_more_than_there_are_is_unknown():
+    assert math.isnan(expected_best_of([0.1, 0.2], 3))
+    with pytest.raises(ValueError, match="at least 1"):
+        expected_best_of([0.1], 0)
+
+
+@pytest.mark.parametrize("n", [5, 8, 10])
+def test_equivalence_errs_at_its_nominal_rate_where_the_true_difference_is_the_margin(n):
+    repetitions, margin = 3000, 3.0  # wide enough that the other side cannot matter
+    draws = np.random.default_rng(n).normal(margin, 1, (repetitions, n))
+    shown = np.mean([tost_p(row, margin) <= 0.05 for row in draws])
+    assert abs(shown - 0.05) < 4 * math.sqrt(0.05 * 0.95 / repetitions)
+
+
+@pytest.mark.parametrize("n", [8, 10])
+def test_holm_keeps_the_family_wise_error_of_correlated_comparisons(n):
+    # Four arms against one baseline: differences share the baseline, correlation 1/2, no arm differs.
+    repetitions, family = 1500, 4
+    rng = np.random.default_rng(n)
+    baseline = rng.normal(0, 1, (repetitions, 1, n))
+    differences = rng.normal(0, 1, (repetitions, family, n)) - baseline
+    errors = np.mean([min(holm([sign_flip_p(d) for d in study])) <= 0.05 for study in differences])
+    assert 0 < errors <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)
+
+
+def test_holm_of_five_seeds_never_errs_for_it_never_rejects():
+    draws = np.random.default_rng(0).normal(1, 1, (50, 4, 5))
+    assert all(min(holm([sign_flip_p(d) for d in study])) > 0.05 for study in draws)

@@ -154,6 +154,8 @@ def test_too_many_cells_are_refused_before_they_are_made() -> None:
     [
         {"baseline": "b"},
         {"metric": "nll"},
+        {"margin": 0.01},
+        {"yardsticks": ["b"]},
         {"presets": {"quick": VALUES["presets"]["quick"] | {"family": [20]}}},
         {
             "arms": {
@@ -166,6 +168,13 @@ def test_too_many_cells_are_refused_before_they_are_made() -> None:
 def test_a_changed_question_is_another_study_and_says_what_changed(change: dict[str, Any]) -> None:
     assert plan().fingerprint() != plan(**change).fingerprint()
     assert changes_between(plan(), plan(**change))
+
+
+def test_margin_and_yardsticks_reach_the_plan_and_are_named_when_they_change() -> None:
+    declared = plan(margin=0.01, yardsticks=["b"])
+    assert (declared.margin, declared.yardsticks) == (0.01, ("b",))
+    assert (plan().margin, plan().yardsticks) == (None, ())
+    assert changes_between(plan(), declared) == ["margin None -> 0.01", "yardsticks () -> ('b',)"]
 
 
 def test_seeds_count_from_the_presets_first_seed() -> None:

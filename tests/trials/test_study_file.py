@@ -88,3 +88,23 @@ def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> 
 def test_a_family_names_levels_of_the_first_factor(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD.replace("seeds = 8", "seeds = 8\nfamily = [25]"))
     assert refusal(path) == ["presets.quick.family = 25: not a level of data.num_labels: [20]"]
+
+
+def test_yardsticks_are_arms_beside_the_baseline_and_leave_one_to_hold_against_them(tmp_path: Path) -> None:
+    more = GOOD.replace("[[factors]]", '[arms.b]\nlabel = "B"\n[arms.c]\nlabel = "C"\n[[factors]]')
+    assert read_study(write(tmp_path, f'yardsticks = ["b"]\n{more}')).yardsticks == ["b"]
+    lines = refusal(write(tmp_path, f'yardsticks = ["a", "z", "b", "b", "c"]\n{more}'))
+    reason = "not an arm beside the baseline, or named twice; arms: a, b, c"
+    assert [line for line in lines if reason in line] == [f"yardsticks = '{name}': {reason}" for name in "azb"]
+    assert "no arm is left beside the baseline to hold against them" in lines[-1]
+
+
+@pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "1.0", "1.5"])
+def test_an_impossible_margin_is_refused(tmp_path: Path, margin: str) -> None:
+    (line,) = refusal(write(tmp_path, f"margin = {margin}\n{GOOD}"))
+    assert line.startswith("margin = ")
+
+
+def test_a_margin_is_in_the_unit_of_the_metric(tmp_path: Path) -> None:
+    assert read_study(write(tmp_path, f"margin = 0.01\n{GOOD}")).margin == 0.01
+    assert read_study(write(tmp_path, f'margin = 1.5\nmetric = "nll"\n{GOOD}')).margin == 1.5

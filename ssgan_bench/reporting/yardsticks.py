@@ -1,0 +1,124 @@
+"""What a user would pick instead: the study's arms against its yardsticks, described and never tested."""
+
+from collections.abc import Sequence
+
+from ssgan_bench.reporting.analysis import Analysis
+from ssgan_bench.reporting.document import Section, Table, Text
+from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.findings import AgainstYardstick, candidates
+from ssgan_bench.reporting.frames import Condition
+from ssgan_bench.reporting.tables import better_in, keys_of, levels_of, texts_of
+from ssgan_bench.reporting.wording import condition_text, counted, estimate_text, level_text, listed
+
+MOST_LISTED = 4
+"""Conditions with their differences named one by one in a sentence."""
+PATH = "tables/yardsticks.csv"
+
+
+def _leaders(analysis: Analysis) -> list[AgainstYardstick]:
+    """Find the candidate with the lowest mean difference at each condition."""
+    rows = analysis.against_yardsticks
+    places = dict.fromkeys(row.condition for row in rows)
+    return [min((r for r in rows if r.condition == c), key=lambda row: row.difference.mean) for c in places]
+
+
+def _kind(analysis: Analysis) -> str:
+    """Name what is held against the yardsticks."""
+    configs = analysis.evidence.study.arm_configs
+    gans = all(configs.get(arm, {}).get("method.name") == "ssgan" for arm in candidates(analysis.evidence.study))
+    return "GAN arm" if gans else "arm"
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """Say in one sentence whether an arm was observed to beat the best yardstick, which, where and by how much."""
+    leaders = _leaders(analysis)
+    if not leaders:
+        return []
+    kind, unit = _kind(analysis), analysis.unit
+    names = " or ".join(analysis.label(name) for name in dict.fromkeys(row.yardstick for row in leaders))
+    ahead = [row for row in leaders if row.difference.mean < 0]
+    behind = [row.condition for row in leaders if not row.difference.mean < 0]
+    if not ahead:
+        near = min(leaders, key=lambda row: row.difference.mean)
+        where = f" at any of {counted(len(leaders), 'condition')}" if len(leaders) > 1 else ""
+        return [
+            f"No {kind} was observed to beat the best yardstick ({names}){where}; the nearest, "
+            f"{analysis.label(near.arm)}{analysis.at([near.condition])}, differs from it by "
+            f"{estimate_text(near.difference, unit, sign=True)}{unit.difference}."
+        ]
+    most = sorted(ahead, key=lambda row: row.difference.mean)[:MOST_LISTED]
+    shown = [row for row in ahead if row in most]
+    parts = [
+        f"{analysis.label(arm)}{_places([row for row in shown if row.arm == arm], analysis)}"
+        for arm in dict.fromkeys(row.arm for row in shown)
+    ]
+    many = f" at {len(ahead)} conditions, most of all" if len(shown) < len(ahead) else ""
+    none = f", and by no {kind}{analysis.at(behind)}" if behind else ""
+    in_unit = f" in{unit.difference}" if unit.difference else ""
+    return [
+        f"The best yardstick ({names}) was observed to be beaten{many} by {'; by '.join(parts)}{none} (mean "
+        f"differences{in_unit} with 95 % t intervals, described, not tested)."
+    ]
+
+
+def _places(rows: Sequence[AgainstYardstick], analysis: Analysis) -> str:
+    """Say where an arm is ahead and by how much, e.g. " at Labels = 20 (−1.2 [−2.0, −0.4]) and 50 (...)"."""
+    study = analysis.evidence.study
+    sizes = [f"({estimate_text(row.difference, analysis.unit, sign=True)}{_doubt(row)})" for row in rows]
+    if not analysis.at([rows[0].condition]):
+        return f" {sizes[0]}"
+    single = len(study.factors) == 1
+    texts = [level_text(row.condition[0]) if single else condition_text(row.condition, study.factors) for row in rows]
+    places = listed([f"{text} {size}" for text, size in zip(texts, sizes, strict=True)])
+    return f" at {study.factors[0].label} = {places}" if single else f" at {places}"
+
+
+def _doubt(row: AgainstYardstick) -> str:
+    return "" if row.difference.high < 0 else ", may be chance"
+
+
+def _row(row: AgainstYardstick, analysis: Analysis) -> tuple[str, ...]:
+    difference = estimate_text(row.difference, analysis.unit, sign=True)
+    pairs = better_in(row.share_better, row.difference.n)
+    return (analysis.label(row.arm), *texts_of(row.condition), analysis.label(row.yardstick), difference, pairs)
+
+
+def section(analysis: Analysis, csv: dict[str, str]) -> Section:
+    """Build the section: each candidate minus the best yardstick of every condition."""
+    study, unit, rows = analysis.evidence.study, analysis.unit, analysis.against_yardsticks
+    anchor, title = "yardsticks", "Against the yardsticks"
+    names = listed([analysis.label(name) for name in study.yardsticks])
+    if not rows:
+        return Section(anchor, title, (Text(f"No condition has a yardstick ({names}) and an arm with a result."),))
+    columns = ["arm", *keys_of(analysis), "yardstick", "mean", "low", "high", "sd", "n", "share_better"]
+    csv[PATH] = csv_text(
+        columns,
+        (
+            {"arm": row.arm, **levels_of(row.condition, analysis), "yardstick": row.yardstick}
+            | {**vars(row.difference), "share_better": row.share_better}
+            for row in rows
+        ),
+    )
+    in_unit = f" in{unit.difference}" if unit.difference else ""
+    table = Table(
+        ("arm", *(f.label for f in study.factors), "best yardstick", "difference", "better in"),
+        tuple(_row(row, analysis) for row in rows),
+        f"Difference{in_unit}: arm minus the best yardstick, paired by {analysis.unit_noun}, negative is better, with "
+        f"its 95 % t interval; better in: {analysis.unit_noun}s in which the arm is better, ties half.",
+        PATH,
+        left=2 + len(study.factors),
+    )
+    unmeasured = _without(rows, [m.condition for m in analysis.means], analysis)
+    text = (
+        f"Yardsticks are what a user would pick instead: {names}. Each {_kind(analysis)} is compared with the "
+        "yardstick that has the lowest mean at that condition, which is chosen from the same runs and so favors the "
+        "yardstick; that one of several arms may be ahead by luck favors the arms. Hence no p value and no verdict."
+        f"{unmeasured}"
+    )
+    return Section(anchor, title, (Text(text), table))
+
+
+def _without(rows: Sequence[AgainstYardstick], planned: Sequence[Condition], analysis: Analysis) -> str:
+    present = {row.condition for row in rows}
+    absent = [condition for condition in dict.fromkeys(planned) if condition not in present]
+    return f" There is no pair of results{analysis.at(absent)}." if absent else ""

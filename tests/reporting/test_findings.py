@@ -1,0 +1,370 @@
+"""What a report says beyond differences from the baseline: equivalence, power, yardsticks, labels needed, variance."""
+
+import csv
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
+from synthetic import ARMS, LABELS, lost, make_plan
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.records.schema import FactorInfo
+from ssgan_bench.reporting.analysis import analyze
+from ssgan_bench.reporting.answer import answer
+from ssgan_bench.reporting.evidence import read_evidence, write_evidence
+from ssgan_bench.reporting.findings import crossing
+from ssgan_bench.reporting.label_efficiency import needed_text
+from ssgan_bench.reporting.sections import build
+
+TWO = ARMS[:1] + ARMS[3:]
+BUDGETS = FactorInfo(key="data.num_labels", label="Labels", levels=(10, 200))
+THREE = FactorInfo(key="data.num_labels", label="Labels", levels=(10, 100, 1000))
+CLASSICAL = (("label_spreading", "Label spreading"), ("logistic_regression", "Logistic regression"))
+
+
+@pytest.fixture
+def analyzed(make_store, tmp_path):
+    """Analyze a plan whose cells have the error rates that `error(cell)` gives; None is a run that failed."""
+
+    def run(plan, error):
+        def change(cell):
+            value = error(cell)
+            return lost(status="failed", error="boom") if value is None else {"error_rate": value, "points": 1}
+
+        folder = tmp_path / "evidence"
+        folder.mkdir()
+        write_evidence(make_store(plan, change), folder)
+        return analyze(read_evidence(folder))
+
+    return run
+
+
+def wobble(cell, size=0.001):
+    """Noise that differs between arms, with both signs."""
+    seeds = [cell.split_seed, cell.model_seed, len(cell.arm), int(cell.levels["data.num_labels"])]
+    return float(np.random.default_rng(seeds).normal(0, size))
+
+
+def box(analysis):
+    document, _ = build(analysis)
+    (section,) = [section for section in document.sections if section.anchor == "certainty"]
+    return section.blocks[0].items
+
+
+def rows_of(parts, path):
+    return list(csv.DictReader(io.StringIO(parts.csv[path])))
+
+
+# Equivalence
+
+
+def test_equivalence_is_shown_after_holm_and_said_first(analyzed):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), margin=0.01)
+    analysis = analyzed(plan, lambda cell: 0.2 + wobble(cell))
+    assert {row.verdict for row in analysis.comparisons} == {"equivalent"}
+    first, details, footing, *_ = answer(analysis)
+    assert (
+        "Equivalence with Labels only within 1 percentage point is shown for "
+        "K-logit GAN with feature matching at Labels = 10 and 200." in first
+    )
+    assert "equivalent within 1 at Labels = 10 and 200" in details
+    assert "two one-sided t tests" in footing
+    assert any(
+        item.startswith("“Equivalent within 1” means: a true difference of 1 percentage point")
+        for item in box(analysis)
+    )
+
+
+def test_equivalence_p_is_the_paired_t_test_of_the_records_with_holm_over_the_family(analyzed):
+    plan = make_plan(factors=(LABELS,), family=(10, 20), margin=0.02)
+    analysis = analyzed(plan, lambda cell: 0.3 + wobble(cell, 0.02))
+    _, parts = build(analysis)
+    rows = rows_of(parts, "tables/differences.csv")
+    errors = {}
+    for cell in plan.cells:
+        errors.setdefault((cell.arm, cell.levels["data.num_labels"]), []).append(0.3 + wobble(cell, 0.02))
+    for row in rows:
+        level = int(row["data.num_labels"])
+        ours, theirs = np.array(errors[row["arm"], level]), np.array(errors["supervised_only", level])
+        assert float(row["tost_p"]) == pytest.approx(ttost_paired(ours, theirs, -0.02, 0.02)[0])
+        assert float(row["iqm"]) == pytest.approx(scipy_stats.trim_mean(ours - theirs, 0.25))
+        u = scipy_stats.mannwhitneyu(ours, theirs).statistic
+        assert float(row["probability_of_improvement"]) == pytest.approx(1 - u / 64)
+        assert float(row["share_better"]) == np.mean(ours < theirs)
+        assert row["margin"] == "0.02"
+    inside = [row for row in rows if row["in_family"] == "True"]
+    adjusted = multipletests([float(row["tost_p"]) for row in inside], method="holm")[1]
+    assert [float(row["tost_p_holm"]) for row in inside] == pytest.approx(list(adjusted))
+    assert {row["tost_p_holm"] for row in rows if row["in_family"] == "False"} == {""}
+
+
+def test_shown_difference_goes_before_an_equivalence_and_is_said_to_be_small(analyzed):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), margin=0.05)
+    analysis = analyzed(plan, lambda cell: 0.2 + wobble(cell) - 0.01 * (cell.arm != "supervised_only"))
+    assert {(row.verdict, row.equivalent) for row in analysis.comparisons} == {("better", True)}
+    assert "is shown to be below the margin of 5 percentage points" in answer(analysis)[1]
+
+
+def test_without_a_margin_nothing_is_equivalent_and_the_box_says_what_that_means(analyzed):
+    analysis = analyzed(make_plan(arms=TWO, factors=(BUDGETS,)), lambda cell: 0.2 + wobble(cell))
+    assert {row.verdict for row in analysis.comparisons} == {"no difference shown"}
+    assert any("declares no margin" in item for item in box(analysis))
+    assert not any("equivalent" in text.lower() for text in answer(analysis))
+
+
+def test_differences_that_exceed_the_margin_are_not_equivalent(analyzed):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), margin=0.01)
+    analysis = analyzed(plan, lambda cell: 0.2 + wobble(cell, 0.05))
+    assert {row.verdict for row in analysis.comparisons} == {"no difference shown"}
+
+
+def test_box_says_what_could_have_been_shown(analyzed):
+    # Differences of +-1 point: standard deviation 1.069; power at 0.05 / 2 with 8 pairs.
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), margin=0.005)
+    analysis = analyzed(
+        plan, lambda cell: 0.2 + 0.01 * (1 if cell.model_seed % 2 else -1) * (cell.arm != "supervised_only")
+    )
+    (power,) = [item for item in box(analysis) if item.startswith("Power:")]
+    assert "with 8 seeds and the spread seen here (standard deviation of the paired differences 1.1 percentage" in power
+    assert "a true difference of 1.4 percentage points would be shown with probability 0.8" in power
+    seeds = math.ceil(TTestPower().solve_power(0.005 / (0.01 * math.sqrt(8 / 7)), alpha=0.05 / 2, power=0.8))
+    assert f"To show the margin, 0.5 percentage points, you need {seeds} seeds." in power
+
+
+# Yardsticks
+
+
+def with_classical(**fields):
+    return make_plan(
+        arms=ARMS[:1] + ARMS[2:] + CLASSICAL,
+        factors=(BUDGETS,),
+        yardsticks=tuple(name for name, _ in CLASSICAL),
+        **fields,
+    )
+
+
+def test_first_sentence_says_that_no_gan_beats_the_best_yardstick(analyzed):
+    errors = {"label_spreading": 0.1, "logistic_regression": 0.3, "improved_gan": 0.12}
+    analysis = analyzed(with_classical(), lambda cell: errors.get(cell.arm, 0.25) + wobble(cell))
+    assert answer(analysis)[0].startswith(
+        "No GAN arm was observed to beat the best yardstick (Label spreading) at any of 2 conditions; "
+        "the nearest, K-logit GAN with feature matching at Labels = "
+    )
+    assert "differs from it by +" in answer(analysis)[0].split(". ")[0]
+
+
+def test_first_sentence_says_which_gan_beats_the_best_yardstick_where_and_by_how_much(analyzed):
+    def error(cell):
+        gain = 0.05 if cell.arm == "improved_gan" and cell.levels["data.num_labels"] == 10 else 0
+        return {"label_spreading": 0.1, "improved_gan": 0.12 - gain}.get(cell.arm, 0.25) + wobble(cell)
+
+    analysis = analyzed(with_classical(), error)
+    first = answer(analysis)[0]
+    assert re.match(
+        r"The best yardstick \(Label spreading\) was observed to be beaten by K-logit GAN with feature matching "
+        r"at Labels = 10 \(−(2\.9|3\.0|3\.1) \[",
+        first,
+    )
+    assert "and by no GAN arm at Labels = 200 (mean differences in percentage points" in first
+    assert "may be chance" not in first
+
+
+def test_lead_within_its_interval_is_called_possible_chance(analyzed):
+    def error(cell):
+        changing = 0.199 + 0.02 * (1 if cell.split_seed % 2 else -1)
+        return {"label_spreading": 0.2, "improved_gan": changing}.get(cell.arm, 0.4)
+
+    analysis = analyzed(with_classical(), error)
+    assert ", may be chance)" in answer(analysis)[0]
+
+
+def test_best_yardstick_is_chosen_per_condition_by_its_mean_and_paired_by_seed(analyzed):
+    plan = with_classical()
+
+    def error(cell):
+        few = cell.levels["data.num_labels"] == 10
+        base = {"label_spreading": 0.1 if few else 0.3, "logistic_regression": 0.2}.get(cell.arm, 0.25)
+        return base + 0.01 * cell.split_seed + wobble(cell)
+
+    analysis = analyzed(plan, error)
+    assert {(r.condition, r.yardstick) for r in analysis.against_yardsticks} == {
+        ((10,), "label_spreading"),
+        ((200,), "logistic_regression"),
+    }
+    _, parts = build(analysis)
+    errors = {(c.arm, c.levels["data.num_labels"], c.split_seed): error(c) for c in plan.cells}
+    for row in rows_of(parts, "tables/yardsticks.csv"):
+        level = int(row["data.num_labels"])
+        d = [errors[row["arm"], level, s] - errors[row["yardstick"], level, s] for s in range(8)]
+        interval = scipy_stats.ttest_1samp(d, 0).confidence_interval(0.95)
+        assert (float(row["low"]), float(row["high"])) == pytest.approx((interval.low, interval.high))
+
+
+def test_yardsticks_are_outside_the_family_and_are_no_candidates(analyzed):
+    analysis = analyzed(with_classical(), lambda cell: 0.3 + wobble(cell))
+    assert {row.arm for row in analysis.family} == {"ssgan_matching", "improved_gan"}
+    assert len(analysis.family) == 4
+    assert {row.arm for row in analysis.against_yardsticks} == {"ssgan_matching", "improved_gan"}
+    tested = [row for row in analysis.comparisons if row.arm == "label_spreading"]
+    assert {row.verdict for row in tested} == {"described only"}
+    assert "without yardsticks" in analysis.family_text
+
+
+def test_yardstick_that_gave_no_result_leaves_the_other_and_none_leaves_no_sentence(analyzed):
+    analysis = analyzed(with_classical(), lambda cell: None if cell.arm == "label_spreading" else 0.3 + wobble(cell))
+    assert {row.yardstick for row in analysis.against_yardsticks} == {"logistic_regression"}
+
+
+def test_study_whose_yardsticks_all_failed_says_so(analyzed):
+    classical = {name for name, _ in CLASSICAL}
+    analysis = analyzed(with_classical(), lambda cell: None if cell.arm in classical else 0.3 + wobble(cell))
+    assert "yardstick" not in answer(analysis)[0].split(". ")[0]
+    document, _ = build(analysis)
+    (section,) = [section for section in document.sections if section.anchor == "yardsticks"]
+    assert section.blocks[0].text.startswith("No condition has a yardstick")
+
+
+@pytest.mark.parametrize(("names", "message"), [(("other",), "is no arm"), (("improved_gan",), "leave no arm")])
+def test_yardsticks_that_make_no_sense_in_an_evidence_folder_are_refused(names, message, make_store, tmp_path):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1), yardsticks=names)
+    (tmp_path / "evidence").mkdir()
+    write_evidence(make_store(plan), tmp_path / "evidence")
+    with pytest.raises(ConfigError, match=message):
+        read_evidence(tmp_path / "evidence")
+
+
+# Label efficiency
+
+
+def curve(labels):
+    return 0.5 - 0.1 * math.log10(labels)  # 0.4, 0.3, 0.2 at 10, 100, 1000
+
+
+def test_labels_needed_are_read_from_the_baselines_curve_with_pairs_kept(analyzed):
+    # The arm is as good as the baseline with ten times its labels, minus a little; the luck of a seed is shared.
+    def error(cell):
+        luck = 0.02 * math.sin(cell.split_seed)
+        factor = 1 if cell.arm == "supervised_only" else 10**0.5
+        return curve(cell.levels["data.num_labels"] * factor) + luck
+
+    analysis = analyzed(make_plan(arms=TWO, factors=(THREE,)), error)
+    found = {row.condition[0]: row for row in analysis.efficiency}
+    assert found[10].labels.needed == pytest.approx(10**1.5)
+    assert (found[10].labels.low, found[10].labels.high) == pytest.approx((10**1.5, 10**1.5))
+    assert [needed_text(found[level]) for level in (10, 100, 1000)] == [
+        "32 [32, 32]",
+        "316 [316, 316]",
+        ">1,000 [>1,000, >1,000]",
+    ]
+    (sentence,) = [text for text in answer(analysis) if text.startswith("Label efficiency")]
+    assert "at Labels = 10, Labels only needs" in sentence
+    assert "32 [32, 32] for K-logit GAN" in sentence
+    _, parts = build(analysis)
+    rows = rows_of(parts, "tables/label_efficiency.csv")
+    assert [(row["needed_beyond"], bool(row["needed"])) for row in rows] == [("", True), ("", True), (">1,000", False)]
+    assert "label_efficiency" in parts.drawings
+
+
+def test_seed_without_a_baseline_run_is_left_out_of_the_curve(analyzed):
+    plan = make_plan(arms=TWO, factors=(THREE,))
+    gone = next(c for c in plan.cells if c.arm == "supervised_only" and c.levels["data.num_labels"] == 1000)
+    analysis = analyzed(plan, lambda cell: None if cell is gone else curve(cell.levels["data.num_labels"]))
+    assert {row.labels.n for row in analysis.efficiency} == {7}
+
+
+@pytest.mark.parametrize(
+    "factor", [BUDGETS, FactorInfo(key="network.width", label="Width", levels=(8, 16, 32))], ids=["two levels", "width"]
+)
+def test_other_studies_have_no_label_efficiency(factor, analyzed):
+    analysis = analyzed(make_plan(arms=TWO, factors=(factor,)), lambda cell: 0.3)
+    assert analysis.efficiency == []
+    document, parts = build(analysis)
+    assert "label-efficiency" not in [section.anchor for section in document.sections]
+    assert "tables/label_efficiency.csv" not in parts.csv
+
+
+# Crossed designs
+
+
+def crossed(**fields):
+    return make_plan(arms=TWO, factors=(BUDGETS,), seeds=range(6), model_seeds=(50, 51, 52), **fields)
+
+
+def test_runs_of_one_split_are_averaged_before_pairing_so_that_n_counts_splits(analyzed):
+    plan = crossed()
+    analysis = analyzed(plan, lambda cell: 0.3 + wobble(cell, 0.02))
+    errors = {
+        (c.arm, c.levels["data.num_labels"], c.split_seed, c.model_seed): 0.3 + wobble(c, 0.02) for c in plan.cells
+    }
+    for row in analysis.comparisons:
+        level = row.condition[0]
+        d = [
+            np.mean([errors[row.arm, level, s, m] - errors["supervised_only", level, s, m] for m in (50, 51, 52)])
+            for s in range(6)
+        ]
+        interval = scipy_stats.ttest_1samp(d, 0).confidence_interval(0.95)
+        assert row.difference.n == 6
+        assert (row.difference.low, row.difference.high) == pytest.approx((interval.low, interval.high))
+    assert {(m.estimate.n, m.runs, m.planned) for m in analysis.means} == {(6, 18, 18)}
+    assert any("6 splits with 3 model seeds each" in item for item in box(analysis))
+    assert any("compared split by split" in item for item in box(analysis))
+
+
+def test_lost_run_of_a_crossed_design_leaves_its_split_in_the_pairs_and_out_of_the_components(analyzed):
+    plan = crossed()
+    analysis = analyzed(plan, lambda cell: None if cell is plan.cells[-1] else 0.3 + wobble(cell, 0.02))
+    row = analysis.comparisons[-1]
+    assert row.difference.n == 6
+    assert analysis.pessimistic[-1].difference.mean > row.difference.mean
+    assert [spread.components.splits for spread in analysis.spreads] == [6, 6, 6, 5]
+    document, _ = build(analysis)
+    (problems,) = [section for section in document.sections if section.anchor == "problems"]
+    assert len(problems.blocks[-1].rows) == 1  # the comparison that the lost run touches
+
+
+def test_answer_says_where_the_variance_comes_from(analyzed):
+    def error(cell):
+        return 0.3 + 0.03 * math.sin(3 * cell.split_seed) + 0.001 * cell.model_seed + wobble(cell, 0.001)
+
+    analysis = analyzed(crossed(), error)
+    (sentence,) = [text for text in answer(analysis) if text.startswith("Of the variance")]
+    assert "By intervals that do not overlap, the choice of labeled images varies results more" in sentence
+    _, parts = build(analysis)
+    rows = rows_of(parts, "tables/variance_components.csv")
+    assert [row["component"] for row in rows[:3]] == ["split", "model", "rest"]
+    assert sum(float(row["share"]) for row in rows[:3]) == pytest.approx(1)
+    assert float(rows[0]["share"]) > 0.9
+    assert "variance" in parts.drawings
+
+
+def test_plain_study_and_an_l_shaped_one_are_not_crossed(analyzed):
+    plain = make_plan(arms=TWO, factors=(BUDGETS,))
+    assert crossing(analyzed(plain, lambda cell: 0.3).evidence.study) == ([], [])
+    square = crossed()
+    arms_of_an_l = [cell for cell in square.cells if cell.split_seed == 0 or cell.model_seed == 50]
+    assert crossing(square.model_copy(update={"cells": tuple(arms_of_an_l)})) == ([], [])
+    assert crossing(square) == ([0, 1, 2, 3, 4, 5], [50, 51, 52])
+
+
+def test_one_split_with_many_model_seeds_counts_model_seeds_and_says_so(analyzed):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(7,), model_seeds=range(5))
+    analysis = analyzed(plan, lambda cell: 0.3 + wobble(cell))
+    assert {row.difference.n for row in analysis.comparisons} == {5}
+    assert analysis.spreads == []
+    assert any("not other labeled images" in item for item in box(analysis))
+
+
+def test_drawings_of_all_designs_render(analyzed):
+    plan = make_plan(arms=TWO, factors=(THREE,), seeds=range(4), model_seeds=(50, 51))
+    _, parts = build(analyzed(plan, lambda cell: curve(cell.levels["data.num_labels"]) + wobble(cell, 0.05)))
+    for name in ("label_efficiency", "variance"):
+        figure = parts.drawings[name]
+        figure.canvas.draw()
+        box_of = figure.axes[0].xaxis.label.get_window_extent()
+        assert 0 <= box_of.x0 < box_of.x1 <= figure.bbox.x1, name
