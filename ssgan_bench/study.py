@@ -233,10 +233,8 @@ def _print_estimate(plan: "StudyPlan", device: str, num_workers: int, folder: Pa
     print("  timing a few steps of each arm ...", flush=True)
     cost = estimate(plan, torch.device(device), num_workers)
     for arm, arm_cost in cost.arms.items():
-        print(
-            f"    {arm}: {arm_cost.steps} steps of {arm_cost.step_ms:.1f} ms, "
-            f"{describe_seconds(arm_cost.run_seconds)} per run"
-        )
+        what = "one fit" if arm_cost.step_ms is None else f"{arm_cost.steps} steps of {arm_cost.step_ms:.1f} ms"
+        print(f"    {arm}: {what}, {describe_seconds(arm_cost.run_seconds)} per run")
     print("  cells (arm, levels, seed, id):")
     for cell in plan.cells:
         levels = ", ".join(f"{key} = {value}" for key, value in cell.levels.items())

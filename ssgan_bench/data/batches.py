@@ -102,6 +102,26 @@ class Batches:
             return train.batch_size if self.uses_unlabeled else self._labels_per_batch
         return train.labeled_batch_size + (train.batch_size if self.uses_unlabeled else 0)
 
+    @property
+    def set_sizes(self) -> tuple[int, int]:
+        """Number of labeled images, and of unlabeled ones that are not among them (0 if the method uses none)."""
+        return len(self._labeled), len(self._unlabeled_only())
+
+    def whole_sets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give all images of the run at once, each of them once, for a method without steps.
+
+        Returns:
+            labeled images (L, C, H, W), their labels (L,), and the unlabeled images that are not labeled as well
+            (U, C, H, W), empty if the method uses none; images float32 in [-1, 1].
+        """
+        labeled, unlabeled = (
+            torch.from_numpy(pool).to(self.images.device) for pool in (self._labeled, self._unlabeled_only())
+        )
+        return self._scaled(labeled), self.labels[labeled], self._scaled(unlabeled)
+
+    def _unlabeled_only(self) -> np.ndarray:
+        return np.setdiff1d(self._unlabeled, self._labeled) if self.uses_unlabeled else self._unlabeled[:0]
+
     def __call__(self, step: int) -> RealBatch:
         """Draw the batch of step `step` (from 0)."""
         return self._resampled_batch(step) if self._resampled else self._fixed_batch(step)

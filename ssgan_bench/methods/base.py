@@ -1,4 +1,7 @@
-"""What a method is: its networks, its discriminator losses and, for a GAN, its generator losses."""
+"""What a method is, and the usual kind: networks with discriminator losses and, for a GAN, generator losses.
+
+The other kind, fitted once and without a network, is in classical.py.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ssgan_bench.config import MethodConfig, NetworkConfig, RunConfig
-from ssgan_bench.data.batches import RealBatch
+from ssgan_bench.data.batches import Batches, RealBatch
 from ssgan_bench.networks import conv, mlp
 from ssgan_bench.networks.layers import init_weights
 from ssgan_bench.seeding import generator, seed_layers
@@ -19,11 +22,34 @@ Losses = dict[str, Tensor]
 
 
 class Method(ABC):
-    """One way to train a classifier; a subclass lives in one file with its configuration."""
+    """One way to make a classifier; a final subclass lives in one file with its configuration.
+
+    It derives from `NetworkMethod` or from `classical.ClassicalMethod`, which say how it learns.
+    """
 
     config_type: ClassVar[type[MethodConfig]]
     uses_unlabeled: ClassVar[bool]
     by_config: ClassVar[dict[type[MethodConfig], type["Method"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "config_type" in vars(cls):  # the kinds of methods have none
+            Method.by_config[cls.config_type] = cls
+
+    @abstractmethod
+    def __init__(self, config: RunConfig, channels: int, num_classes: int): ...
+
+    @classmethod
+    @abstractmethod
+    def check(cls, config: RunConfig, batches: Batches) -> None:
+        """Refuse a run that this method cannot do, before anything runs.
+
+        Raises:
+            ConfigError: with what, the limit and the remedy.
+        """
+
+
+class NetworkMethod(Method):
+    """Networks trained step by step; `training.loop.Trainer` does the steps."""
 
     discriminator: nn.Module
     """images (B, C, H, W) -> features (B, D), logits."""
@@ -32,11 +58,9 @@ class Method(ABC):
     teacher: nn.Module | None = None
     """The discriminator with averaged weights, in evaluation mode; set by training where weights are averaged."""
 
-    def __init_subclass__(cls) -> None:
-        Method.by_config[cls.config_type] = cls
-
-    @abstractmethod
-    def __init__(self, config: RunConfig, channels: int, num_classes: int): ...
+    @classmethod
+    def check(cls, config: RunConfig, batches: Batches) -> None:
+        """Refuse nothing: what networks need, `RunConfig` and `Batches` have checked."""
 
     @abstractmethod
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
@@ -52,11 +76,11 @@ class Method(ABC):
 
 
 def build_method(config: RunConfig, channels: int, num_classes: int) -> Method:
-    """Build the configured method with uninitialized networks on the CPU."""
+    """Build the configured method; its networks, if any, are uninitialized and on the CPU."""
     return Method.by_config[type(config.method)](config, channels, num_classes)
 
 
-def initialize(method: Method, model_seed: int, images: Callable[[], Tensor]) -> None:
+def initialize(method: NetworkMethod, model_seed: int, images: Callable[[], Tensor]) -> None:
     """Set all weights from named streams of `model_seed`, on the CPU, so that they are equal on every device.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssgan_bench.config import Fraction, Frozen, MethodConfig, RunConfig, Weight
 from ssgan_bench.data.batches import RealBatch
-from ssgan_bench.methods.base import Losses, Method, build_discriminator
+from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator
 from ssgan_bench.objectives.consistency import pseudo_label_cross_entropy
 from ssgan_bench.objectives.supervised import cross_entropy_class_logits
 
@@ -40,7 +40,7 @@ class ConsistencyConfig(ConsistencyOptions, MethodConfig):
     name: Literal["consistency"] = "consistency"
 
 
-class Consistency(Method):
+class Consistency(NetworkMethod):
     """Supervised loss and consistency loss on one network."""
 
     config_type = ConsistencyConfig
@@ -63,7 +63,7 @@ class Consistency(Method):
         return logits
 
 
-def consistency_losses(method: Method, options: ConsistencyOptions, real: RealBatch, logits: Tensor) -> Losses:
+def consistency_losses(method: NetworkMethod, options: ConsistencyOptions, real: RealBatch, logits: Tensor) -> Losses:
     """Compute the weighted consistency term, or nothing where its weight is 0.
 
     Args:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssgan_bench.config import MethodConfig, RunConfig, Weight
 from ssgan_bench.data.batches import RealBatch
-from ssgan_bench.methods.base import Losses, Method, build_discriminator, build_generator
+from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator, build_generator
 from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
 from ssgan_bench.objectives.feature_matching import feature_matching_l1, feature_matching_l2
 from ssgan_bench.objectives.real_fake import (
@@ -75,7 +75,7 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
         return self
 
 
-class Ssgan(Method):
+class Ssgan(NetworkMethod):
     """The discriminator and generator pair with the losses of `SsganConfig`."""
 
     config_type = SsganConfig

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ssgan_bench.config import MethodConfig, RunConfig
 from ssgan_bench.data.batches import RealBatch
-from ssgan_bench.methods.base import Losses, Method, build_discriminator
+from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator
 from ssgan_bench.objectives.supervised import cross_entropy_class_logits
 
 
@@ -16,7 +16,7 @@ class SupervisedConfig(MethodConfig):
     name: Literal["supervised"] = "supervised"
 
 
-class Supervised(Method):
+class Supervised(NetworkMethod):
     """minimize CE(D(x_labeled), y)."""
 
     config_type = SupervisedConfig

@@ -18,6 +18,8 @@ class ArmInfo(Frozen):
     name: str
     label: str
     """Human-readable name for tables and legends."""
+    trains_networks: bool = True
+    """False where the networks', the optimizer's and the steps' options are without meaning: a classical method."""
 
 
 class Cell(Frozen):
@@ -98,6 +100,7 @@ class CurvePoint(Frozen):
     """One evaluation during training."""
 
     step: int
+    """Steps done; 0 for a method without steps, which has one point."""
     epoch: float
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
@@ -128,12 +131,12 @@ class Timing(Frozen):
     warmup_seconds: float
     """The first step, kept apart from steady state."""
     train_seconds: float
-    """All further steps."""
+    """All further steps; of a method without steps, the whole fit."""
     evaluation_seconds: float
     step_time_ms: float | None
-    """train_seconds per step after the first; None for a run of one step."""
+    """train_seconds per step after the first; None for a run of one step or none."""
     images_per_second: float | None
-    """Real images per second in steady state."""
+    """Real images per second in steady state; None where step_time_ms is."""
     peak_memory_mib: float | None
     """Peak device memory on a GPU, peak resident memory of the process so far on a CPU."""
 

@@ -61,7 +61,8 @@ class StudyEvidence(Frozen):
     seeds: tuple[int, ...]
     cells: tuple[EvidenceCell, ...]
     arm_configs: dict[str, dict[str, Any]]
-    """Configuration of each arm by dotted key, without seeds and factors; a key that varies has a list."""
+    """Configuration of each arm by dotted key, without seeds and factors; a key that varies has a list. An arm that
+    trains no networks lacks the keys that do not concern it."""
     samples: dict[str, tuple[str, ...]]
     """Sample grids of each arm that has any: file names in `samples/`, oldest evaluation first."""
     damaged: tuple[str, ...]
@@ -215,10 +216,16 @@ def _arm_configs(plan: StudyPlan) -> dict[str, dict[str, Any]]:
         for cell in plan.cells:
             if cell.arm == arm.name:
                 for key, value in _flatten(cell.config).items():
-                    if key not in hidden and value not in (values := seen.setdefault(key, [])):
+                    concerns = key not in hidden and (arm.trains_networks or not is_of_networks(key))
+                    if concerns and value not in (values := seen.setdefault(key, [])):
                         values.append(value)
         configs[arm.name] = {key: values[0] if len(values) == 1 else values for key, values in seen.items()}
     return configs
+
+
+def is_of_networks(key: str) -> bool:
+    """Whether an option is without meaning for a method without networks and steps."""
+    return key.split(".")[0] in ("network", "optimizer", "train") and key != "train.num_threads"
 
 
 def _grids(folder: Path, record: RunRecord) -> list[Path]:

@@ -167,7 +167,7 @@ def draw_curves(
     """
     study = analysis.evidence.study
     style = looks([arm.name for arm in study.arms])
-    present = set(curves["arm"])
+    present = set(curves.loc[curves["name"].isin([name for _, name, _ in names]), "arm"])
     entries = [(arm.label, style[arm.name]) for arm in study.arms if arm.name in present]
     height = 0.5 + (2.3 if len(names) == 1 else 1.45 * len(names)) + legend_height([label for label, _ in entries])
     with mpl.rc_context(STYLE):
@@ -178,6 +178,11 @@ def draw_curves(
                 own = curves[(curves["arm"] == arm.name) & (curves["kind"] == kind) & (curves["name"] == name)]
                 own = own.sort_values("step")
                 look = style[arm.name]
+                if list(own["step"]) == [0]:  # a method without steps is where it is from start to end
+                    mean, low, high = (scale * own[end].iloc[0] for end in ("mean", "low", "high"))
+                    axes.axhline(mean, **line_style(look))
+                    axes.axhspan(low, high, color=look.color, alpha=0.15, linewidth=0)
+                    continue
                 single: Any = {"marker": look.marker, "markersize": 4} if len(own) == 1 else {}
                 axes.plot(own["step"], scale * own["mean"], **line_style(look), **single)
                 axes.fill_between(

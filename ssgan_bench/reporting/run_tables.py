@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssgan_bench.records.schema import ArmInfo
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Table
-from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.evidence import csv_text, is_of_networks
 from ssgan_bench.reporting.frames import condition_of, conditions, has_result
 from ssgan_bench.reporting.tables import keys_of, levels_of, texts_of
 from ssgan_bench.reporting.wording import NONE, counted, listed, range_text
@@ -169,6 +170,11 @@ def _config_text(value: Any) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _concerns(arm: ArmInfo, key: str) -> bool:
+    """Whether an arm has a say in what a key is; one without networks has none in how networks are trained."""
+    return arm.trains_networks or not is_of_networks(key)
+
+
 def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
     """The configuration keys that differ between arms, those that all arms share, and both as CSV."""
     study = analysis.evidence.study
@@ -176,20 +182,24 @@ def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
     configs = study.arm_configs
     keys = sorted({key for config in configs.values() for key in config})
     absent = object()
+    classical = [arm for arm in study.arms if not arm.trains_networks]
     differing, shared = [], []
     for key in keys:
         found = [configs.get(arm, {}).get(key, absent) for arm in arms]
         texts = tuple(NONE if value is absent else _config_text(value) for value in found)
-        if len(set(texts)) > 1:
+        concerned = [text for arm, text in zip(study.arms, texts, strict=True) if _concerns(arm, key)]
+        if len(set(concerned)) > 1:
             differing.append((key, *texts))
         else:
-            shared.append((key, texts[0]))
+            shared.append((key, concerned[0]))
     records: Iterable[Mapping[str, Any]] = [
         {"key": key, **{arm: _config_text(configs[arm][key]) for arm in arms if key in configs.get(arm, {})}}
         for key in keys
     ]
     labels = tuple(arm.label for arm in study.arms)
     note = "Seeds and factors, which vary within an arm, are not listed."
+    names = listed([arm.label for arm in classical])
+    without = f" Those of networks, optimizer and training steps do not concern {names}." if classical else ""
     return (
         Table(
             ("key", *labels),
@@ -198,6 +208,6 @@ def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
             "tables/config.csv",
             left=1 + len(labels),
         ),
-        Table(("key", "value"), tuple(shared), "Keys that all arms share.", "tables/config.csv", left=2),
+        Table(("key", "value"), tuple(shared), f"Keys that all arms share.{without}", "tables/config.csv", left=2),
         csv_text(["key", *arms], records),
     )

@@ -195,6 +195,8 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
         left_out = len(conditions(study)) - len(chosen)
         note = f" {counted(left_out, 'further condition')} only in the CSV." if left_out else ""
         what = "Validation error during training." if prefix == "validation" else "Weighted loss terms."
+        if names and not frame.loc[(frame["kind"] == names[0][0]) & (frame["step"] == 0)].empty:
+            what += " Horizontal: a method without training steps."
         if shown:
             blocks.append(Figures(tuple(shown), f"{what}{spread}{note}", "tables/curves.csv"))
     return Section("curves", title, tuple(blocks))

@@ -1,5 +1,7 @@
 """Train one configuration: one step is one discriminator update and, for a GAN, one generator update.
 
+A classical method takes no steps: it is fitted, and there is one snapshot.
+
 Knows nothing of metrics, studies or files: `train` yields a `Snapshot` at every evaluation and goes on when asked for
 the next. Evaluating a snapshot cannot change what follows: random streams are re-derived at every step, and the
 networks are in evaluation mode while the caller holds the snapshot.
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 
 from ssgan_bench.config import OptimizerConfig, RunConfig
 from ssgan_bench.data.batches import Batches
-from ssgan_bench.methods.base import Losses, Method, build_method, initialize
+from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
+from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
@@ -33,12 +36,12 @@ class Snapshot:
     """The state of training at one evaluation; valid until the next one is asked for."""
 
     step: int
-    """Steps done."""
+    """Steps done; 0 for a method without steps."""
     epoch: float
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last snapshot."""
     seconds: dict[str, float]
-    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others)."""
+    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others, or the whole fit)."""
     is_final: bool
     classify: Callable[[Tensor], Tensor]
     """(B, C, H, W) float in [-1, 1] -> class logits (B, K)."""
@@ -82,7 +85,9 @@ class Trainer:
         self.config, self.batches = config, batches
         self.device = batches.images.device
         self.total_steps = config.train.epochs * batches.steps_per_epoch
-        self.method: Method = build_method(config, batches.channels, num_classes)
+        method = build_method(config, batches.channels, num_classes)
+        assert isinstance(method, NetworkMethod)  # a classical method is fitted, see `train`
+        self.method: NetworkMethod = method
         initialize(self.method, config.model_seed, batches.images_for_initialization)
         weight_decays = {self.method.discriminator: config.optimizer.weight_decay}
         if self.method.generator is not None:
@@ -149,7 +154,28 @@ def train(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Sna
 
     Raises:
         DivergedError: a loss became NaN or infinite; found at the next evaluation, reported with its own step.
+        ConfigError: the method cannot do this run.
     """
+    method = Method.by_config[type(config.method)]
+    method.check(config, batches)
+    if issubclass(method, ClassicalMethod):
+        yield _fit(method(config, batches.channels, num_classes), batches)
+    else:
+        yield from _train_networks(config, batches, num_classes)
+
+
+def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
+    """Fit a method without steps; the snapshot is its only one."""
+    clock = Clock(batches.images.device)
+    labeled, labels, unlabeled = batches.whole_sets()
+    clock.lap("setup")
+    classify = method.fit(labeled, labels, unlabeled)
+    clock.lap("train")
+    seconds = {"warmup": 0.0, **clock.seconds}
+    return Snapshot(0, epoch=0.0, losses={}, seconds=seconds, is_final=True, classify=classify, sample=None)
+
+
+def _train_networks(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Snapshot]:
     clock = Clock(batches.images.device)
     trainer = Trainer(config, batches, num_classes)
     clock.lap("setup")

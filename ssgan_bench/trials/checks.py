@@ -40,5 +40,7 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
                 "made; use --out DIR to keep both, or --fresh to set the old runs aside"
             )
         if cell.split_seed == plan.seeds[0]:
-            uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
-            Batches(data.images, data.labels, data.splits(config), config, uses_unlabeled=uses_unlabeled)
+            method = Method.by_config[type(config.method)]
+            splits = data.splits(config)
+            batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=method.uses_unlabeled)
+            method.check(config, batches)

@@ -1,4 +1,4 @@
-"""Estimate what a plan costs by timing a few steps of each arm on made-up images of the right shape."""
+"""Estimate what a plan costs by timing a few steps, or a small fit, of each arm on made-up images of its shape."""
 
 import shutil
 import time
@@ -10,16 +10,19 @@ import torch
 
 from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import Batches
-from ssgan_bench.data.datasets import describe
+from ssgan_bench.data.datasets import DatasetInfo, describe
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.evaluation.classification import predict
 from ssgan_bench.methods.base import Method
+from ssgan_bench.methods.classical import ClassicalMethod, pixels_of, rows_mib
 from ssgan_bench.records.schema import Cell, StudyPlan
-from ssgan_bench.seeding import make_deterministic, numpy_generator
+from ssgan_bench.seeding import generator, make_deterministic, numpy_generator
 from ssgan_bench.training.loop import Trainer
 from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
 
 TIMED_SECONDS = 1.0
+TIMED_IMAGES = 2000
+"""Labeled, and unlabeled, images of a timed fit at most; the rest is reckoned from the method's work."""
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
 LABEL_BUDGETS = ("data.num_labels", "data.labeled_rate")
@@ -31,10 +34,14 @@ RECORD_KIB = 12.0
 class ArmCost:
     """Measured cost of one arm at the first level."""
 
-    step_ms: float
+    step_ms: float | None
+    """None for a method without steps."""
     steps: int
     run_seconds: float
-    """Steps and evaluations of one run, in a process of its own."""
+    """Steps (or the fit) and evaluations of one run, in a process of its own."""
+    has_samples: bool
+    fit_mib: float = 0.0
+    """Memory for the images of a fit."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +66,15 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
         if name not in costs:
             costs[name] = _time_arm(config, device)
         seconds += costs[name].run_seconds
-        has_samples = Method.by_config[type(config.method)].uses_unlabeled
         grid_kib = NUM_SAMPLES * config.data.image_size**2 / 1024
-        disk_kib += RECORD_KIB + (config.train.evaluations * grid_kib if has_samples else 0.0)
+        disk_kib += RECORD_KIB + (config.train.evaluations * grid_kib if costs[name].has_samples else 0.0)
     info = describe(config.data.dataset)
     pixels = info.channels * (info.native_size or config.data.image_size) ** 2
     data_mib = (info.num_train + info.num_extra_unlabeled + (info.num_test or 0)) * pixels / 2**20
     return Estimate(
         arms=costs,
         total_seconds=seconds / num_workers + START_SECONDS,
-        memory_mib=peak_memory_mib(device) + data_mib,
+        memory_mib=peak_memory_mib(device) + data_mib + max((cost.fit_mib for cost in costs.values()), default=0.0),
         disk_mib=disk_kib / 1024,
     )
 
@@ -82,8 +88,10 @@ def _cost_name(cell: Cell) -> str:
 def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     make_deterministic(config.train.num_threads)
     info = describe(config.data.dataset)
-    held_out = config.data.num_validation + (config.data.num_test if info.num_test is None else 0)
-    steps = config.train.epochs * ((info.num_train - held_out) // config.train.batch_size)
+    method = Method.by_config[type(config.method)]
+    if issubclass(method, ClassicalMethod):
+        return _time_fit(method, config, info, device)
+    steps = config.train.epochs * (_num_train(config, info) // config.train.batch_size)
     num_made_up = 2 * config.train.batch_size
     rng = numpy_generator(0, "estimate")
     size = info.native_size or config.data.image_size
@@ -99,8 +107,7 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
         num_train=num_made_up,
         num_labels=20,
     )
-    uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
-    batches = Batches(images, labels, splits, config, uses_unlabeled=uses_unlabeled)
+    batches = Batches(images, labels, splits, config, uses_unlabeled=method.uses_unlabeled)
     trainer = Trainer(config, batches, info.num_classes)
     trainer.set_training(True)
     trainer.step(0)
@@ -113,9 +120,45 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     start = _now(device)
     predict(trainer.classify, images, config.data.image_size)
     image_seconds = (_now(device) - start) / num_made_up
-    num_test = config.data.num_test if info.num_test is None else info.num_test
-    evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + num_test
-    return ArmCost(step_seconds * 1e3, steps, steps * step_seconds + evaluated * image_seconds)
+    evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + _num_test(config, info)
+    run_seconds = steps * step_seconds + evaluated * image_seconds
+    return ArmCost(step_seconds * 1e3, steps, run_seconds, has_samples=trainer.method.generator is not None)
+
+
+def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInfo, device: torch.device) -> ArmCost:
+    """Time a fit to few images and reckon the whole one; on noise, so the iterations of a solver are a guess."""
+    num_train = _num_train(config, info)
+    num_labeled = config.data.num_labels or round((config.data.labeled_rate or 0.0) * num_train)
+    num_unlabeled = num_train - num_labeled + info.num_extra_unlabeled if method.uses_unlabeled else 0
+    timed = [min(count, TIMED_IMAGES) for count in (max(num_labeled, info.num_classes), max(0, num_unlabeled))]
+    size = config.data.image_size
+    images = (
+        torch.rand((sum(timed), info.channels, size, size), generator=generator(0, "estimate")).mul(2).sub(1).to(device)
+    )
+    labels = torch.arange(timed[0], device=device) % info.num_classes
+    for _ in range(2):  # the first fit imports scikit-learn
+        start = _now(device)
+        classify = method(config, info.channels, info.num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
+        fit_seconds = _now(device) - start
+    start = _now(device)
+    classify(images)
+    image_seconds = (_now(device) - start) / len(images)
+    pixels = pixels_of(config, info.channels)
+    whole, part = method.work(num_labeled, num_unlabeled, pixels), method.work(timed[0], timed[1], pixels)
+    fit_seconds *= whole.fit / part.fit
+    image_seconds *= whole.per_image / part.per_image
+    run_seconds = fit_seconds + image_seconds * (config.data.num_validation + _num_test(config, info))
+    fit_mib = rows_mib(num_labeled + num_unlabeled, pixels) if device.type == "cpu" else 0.0
+    return ArmCost(None, 0, run_seconds, has_samples=False, fit_mib=fit_mib)
+
+
+def _num_train(config: RunConfig, info: DatasetInfo) -> int:
+    """Training images, as splits will leave them."""
+    return info.num_train - config.data.num_validation - (config.data.num_test if info.num_test is None else 0)
+
+
+def _num_test(config: RunConfig, info: DatasetInfo) -> int:
+    return config.data.num_test if info.num_test is None else info.num_test
 
 
 def _now(device: torch.device) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import ssgan_bench.methods  # noqa: F401  (makes the methods' configurations known)
 from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import ConfigError, Mistake, RunConfig, digest, parse_run_config
+from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
 from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
 
@@ -96,6 +97,9 @@ def make_plan(
         for seed in range(preset.first_seed, preset.first_seed + num_seeds)
         for arm, levels, config in configs
     ]
+    with_networks = {
+        arm for arm, _, config in configs if issubclass(Method.by_config[type(config.method)], NetworkMethod)
+    }
     return StudyPlan(
         protocol_version=PROTOCOL_VERSION,
         study=study.name,
@@ -104,7 +108,10 @@ def make_plan(
         expectation=study.expectation,
         metric=study.metric,
         baseline=study.baseline,
-        arms=tuple(ArmInfo(name=name, label=arm.label) for name, arm in study.arms.items()),
+        arms=tuple(
+            ArmInfo(name=name, label=arm.label, trains_networks=name in with_networks)
+            for name, arm in study.arms.items()
+        ),
         factors=tuple(factors),
         family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
         yardsticks=tuple(study.yardsticks),

@@ -230,7 +230,7 @@ def _timing(
 ) -> Timing:
     seconds: dict[str, Any] = snapshot.seconds
     steps = snapshot.step - 1
-    step_seconds = seconds["train"] / steps if steps else None
+    step_seconds = seconds["train"] / steps if steps > 0 else None
     return Timing(
         setup_seconds=seconds["setup"] + split_seconds,
         warmup_seconds=seconds["warmup"],

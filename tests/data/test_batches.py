@@ -134,6 +134,19 @@ def test_images_for_initialization_are_those_the_method_may_see():
     assert set(chosen) <= set(tiny_splits(config).unlabeled.tolist())
 
 
+@pytest.mark.parametrize("included", [True, False])
+@pytest.mark.parametrize("name", ["label_spreading", "logistic_regression"])
+def test_whole_sets_hold_every_image_the_method_may_see_once(name, included):
+    config = tiny_config(method={"name": name}, data={"unlabeled_includes_labeled": included})
+    splits, batches = tiny_splits(config), tiny_batches(config)
+    labeled, labels, unlabeled = batches.whole_sets()
+    assert drawn(labeled) == splits.labeled.tolist()
+    assert torch.equal(labels, tiny_labels()[torch.from_numpy(splits.labeled)])
+    others = np.setdiff1d(splits.unlabeled, splits.labeled).tolist() if name == "label_spreading" else []
+    assert drawn(unlabeled) == others
+    assert batches.set_sizes == (10, len(others)) == (10, 40 if others else 0)
+
+
 def test_a_batch_larger_than_its_set_is_refused_with_both_numbers():
     with pytest.raises(ConfigError, match=r"^train\.batch_size = 51: larger than the 50 unlabeled images of digits"):
         tiny_batches(tiny_config(train={"batch_size": 51}))

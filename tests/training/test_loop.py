@@ -25,6 +25,7 @@ from ssgan_bench.config import OptimizerConfig
 from ssgan_bench.methods.ssgan import Ssgan
 from ssgan_bench.training.loop import DivergedError, evaluation_steps, learning_rate_at, train, update
 
+CLASSICAL = pytest.mark.parametrize("name", ["label_spreading", "logistic_regression"])
 ARTICLE, IMPROVED, SUPERVISED = {"preset": "article"}, {"preset": "improved_gan"}, {"name": "supervised"}
 METHODS = pytest.mark.parametrize("method", [SUPERVISED, ARTICLE, IMPROVED], ids=["supervised", "article", "improved"])
 
@@ -170,6 +171,30 @@ def test_a_supervised_run_has_nothing_to_sample():
     config = tiny_config(method=SUPERVISED)
     (*_, final) = train(config, tiny_batches(config), NUM_CLASSES)
     assert final.sample is None
+
+
+@CLASSICAL
+def test_a_method_without_steps_has_one_snapshot(name):
+    config = tiny_config(method={"name": name}, train={"epochs": 3, "evaluations": 4})
+    (only,) = train(config, tiny_batches(config, images=textured_images()), NUM_CLASSES)
+    assert (only.step, only.epoch, only.losses, only.is_final, only.sample) == (0, 0.0, {}, True, None)
+    assert only.seconds["warmup"] == 0.0
+    assert min(only.seconds["setup"], only.seconds["train"]) > 0
+    assert only.classify(torch.zeros(5, 1, 16, 16)).shape == (5, NUM_CLASSES)
+
+
+@CLASSICAL
+def test_what_is_for_networks_does_not_change_a_method_without_them(name):
+    images = textured_images().float() / 127.5 - 1
+    plain = tiny_config(method={"name": name})
+    other = tiny_config(
+        method={"name": name},
+        network={"family": "mlp"},
+        optimizer={"learning_rate": 1.0},
+        train={"epochs": 9, "batch_size": 3, "labeled_batch_size": 7, "weight_average": 0.5},
+    )
+    (one,), (two,) = (train(c, tiny_batches(c, images=textured_images()), NUM_CLASSES) for c in (plain, other))
+    assert torch.equal(one.classify(images), two.classify(images))
 
 
 def test_losses_of_a_snapshot_are_means_since_the_last_one():

@@ -21,6 +21,7 @@ def _quick_and_offline(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("no network for an estimate")
 
     monkeypatch.setattr(estimate_module, "TIMED_SECONDS", 0.05)
+    monkeypatch.setattr(estimate_module, "TIMED_IMAGES", 100)
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
@@ -41,12 +42,38 @@ def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size:
     )
     cost = estimate(plan, torch.device("cpu"), num_workers=2)
     assert list(cost.arms) == [arm.name for arm in plan.arms]
-    assert {arm.steps for arm in cost.arms.values()} == {steps}
+    with_steps = [arm for arm in cost.arms.values() if arm.step_ms is not None]
+    assert len(with_steps) == 4
+    assert {arm.steps for arm in with_steps} == {steps}
     per_run = sum(arm.run_seconds for arm in cost.arms.values())
     assert cost.total_seconds == pytest.approx(START_SECONDS + 4 * per_run / 2)
-    assert all(arm.run_seconds > arm.steps * arm.step_ms / 1e3 for arm in cost.arms.values())
+    assert all(arm.run_seconds > arm.steps * arm.step_ms / 1e3 for arm in with_steps)
+    assert {name for name, arm in cost.arms.items() if arm.has_samples} == {arm for arm in cost.arms if "gan" in arm}
     assert cost.memory_mib > 50
     assert cost.disk_mib > len(plan.cells) * RECORD_KIB / 1024
+
+
+def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that stands still but for one second per fit: 100 + 20 of digits' 1,200 images are fitted."""
+    from ssgan_bench.methods.label_spreading import LabelSpreading
+
+    seconds = [0.0]
+    original = LabelSpreading.fit_rows
+
+    def fit_rows(self: LabelSpreading, *sets: Any) -> Any:
+        assert [len(rows) for rows in sets] == [20, 20, 100]
+        seconds[0] += 1.0
+        return original(self, *sets)
+
+    monkeypatch.setattr(LabelSpreading, "fit_rows", fit_rows)
+    monkeypatch.setattr(estimate_module, "_now", lambda device: seconds[0])
+    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [20]}, seeds=1)
+    cells = tuple(cell for cell in plan.cells if cell.arm == "label_spreading")
+    cost = estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
+    arm = cost.arms["label_spreading"]
+    assert (arm.step_ms, arm.steps) == (None, 0)
+    assert arm.run_seconds == pytest.approx((1200 / 120) ** 2)
+    assert arm.fit_mib == pytest.approx(1200 * 256 * 8 * 2 / 2**20)
 
 
 def test_free_space_is_asked_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:

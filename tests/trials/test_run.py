@@ -96,6 +96,33 @@ def test_images_per_second_count_the_real_images_of_a_step(runner: CellRunner, a
     assert timing.images_per_second == pytest.approx(images / (timing.step_time_ms / 1e3))
 
 
+@pytest.mark.parametrize("arm", ["label_spreading", "logistic_regression"])
+def test_a_method_without_steps_leaves_a_record_of_one_point_without_step_times(runner: CellRunner, arm: str) -> None:
+    cell = next(cell for cell in PLAN.cells if cell.arm == arm)
+    record = runner.run(cell)
+    assert record.status == "complete"
+    assert record.metrics.keys() == {"error_rate", "nll", "ece"}
+    assert record.metrics["error_rate"] < 0.5  # 20 labels; chance is 0.9
+    assert [(point.step, point.epoch, point.losses) for point in record.curves] == [(0, 0.0, {})]
+    assert record.curves[0].validation.keys() == record.metrics.keys()
+    assert record.sample_files == ()
+    timing = record.timing
+    assert timing is not None
+    assert (timing.step_time_ms, timing.images_per_second, timing.warmup_seconds) == (None, None, 0.0)
+    assert timing.train_seconds > 0
+    runner.store.write_record(record)
+    assert runner.finished_record(cell.cell_id) == record
+
+
+def test_a_fit_that_does_not_converge_is_a_failed_run(runner: CellRunner) -> None:
+    cell = next(cell for cell in PLAN.cells if cell.arm == "label_spreading")
+    method = cell.config["method"] | {"max_iter": 1}
+    record = runner.run(cell.model_copy(update={"config": cell.config | {"method": method}}))
+    assert (record.status, record.metrics, record.curves) == ("failed", {}, ())
+    assert record.error is not None
+    assert "after method.max_iter = 1 repetitions; raise it" in record.error
+
+
 def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

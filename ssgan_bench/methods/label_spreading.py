@@ -1,0 +1,87 @@
+"""Label spreading: labels flow from image to image along a graph of nearest neighbors; no network.
+
+Zhou et al. 2004, "Learning with local and global consistency", by scikit-learn's `LabelSpreading`. Every image, labeled
+or not, is joined to its nearest neighbors (by Euclidean distance of pixels; the image itself counts as one, as
+scikit-learn has it). F <- alpha S F + (1 - alpha) Y is repeated until it stands still, where S is the normalized graph
+and Y the given labels. A new image gets the mean of its nearest neighbors' label distributions.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ssgan_bench.config import ConfigError, MethodConfig, RunConfig
+from ssgan_bench.data.batches import Batches
+from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
+
+
+class LabelSpreadingConfig(MethodConfig):
+    """Defaults were chosen on the validation images of digits, seeds 0 to 7 (LOG.md)."""
+
+    name: Literal["label_spreading"] = "label_spreading"
+    n_neighbors: Annotated[int, Field(ge=2, le=1000)] = 7
+    """Neighbors of an image in the graph, the image itself included."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of the neighbors' labels in an image's own at every repetition."""
+    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 1000
+    """Repetitions at most; a fit that needs more fails."""
+
+
+class LabelSpreading(ClassicalMethod):
+    """F = (1 - alpha) (I - alpha S)^-1 Y."""
+
+    config_type = LabelSpreadingConfig
+    uses_unlabeled = True
+
+    def __init__(self, config: RunConfig, channels: int, num_classes: int):
+        super().__init__(config, channels, num_classes)
+        assert isinstance(config.method, LabelSpreadingConfig)
+        self.options = config.method
+
+    @classmethod
+    def check(cls, config: RunConfig, batches: Batches) -> None:
+        super().check(config, batches)
+        assert isinstance(config.method, LabelSpreadingConfig)
+        num_images = sum(batches.set_sizes)
+        if config.method.n_neighbors > num_images:
+            raise ConfigError(
+                f"method.n_neighbors = {config.method.n_neighbors}: more than the {num_images} images, labeled and "
+                "unlabeled; lower it"
+            )
+
+    @classmethod
+    def work(cls, num_labeled: int, num_unlabeled: int, pixels: int) -> Work:
+        num_images = num_labeled + num_unlabeled
+        return Work(fit=num_images**2 * pixels, per_image=num_images * pixels)  # the search for neighbors is the work
+
+    def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
+        # Imported here, because planning a study needs only the options.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.semi_supervised import LabelSpreading as Spreading
+
+        options = self.options
+        model = Spreading(
+            kernel="knn", n_neighbors=options.n_neighbors, alpha=options.alpha, max_iter=options.max_iter, n_jobs=1
+        )
+        no_labels = np.full(len(unlabeled), -1, dtype=np.int64)  # scikit-learn's word for "unlabeled"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                model.fit(np.concatenate([labeled, unlabeled]), np.concatenate([labels, no_labels]))
+            except ConvergenceWarning:
+                raise RuntimeError(
+                    f"label spreading still moves after method.max_iter = {options.max_iter} repetitions; raise it"
+                ) from None
+
+        def predict(rows: Array) -> Array:
+            with np.errstate(invalid="ignore"):  # 0 / 0: no label has reached any of the neighbors
+                seen = model.predict_proba(rows)
+            probabilities = over_all_classes(seen, model.classes_, self.num_classes)
+            # Where the graph knows nothing, every class is as likely; the image counts as class 0.
+            return np.where(np.isnan(probabilities).any(axis=1, keepdims=True), 1 / self.num_classes, probabilities)
+
+        return predict
