@@ -11,6 +11,7 @@ from ssgan_bench.methods.base import Method
 from ssgan_bench.records.schema import StudyPlan
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials.run import DeviceData
+from ssgan_bench.trials.sample_quality import refuse_too_few_images
 
 
 def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> None:
@@ -41,4 +42,7 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
             )
         if cell.split_seed == plan.seeds[0]:
             uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
-            Batches(data.images, data.labels, data.splits(config), config, uses_unlabeled=uses_unlabeled)
+            splits = data.splits(config)
+            Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
+            if plan.sample_quality:
+                refuse_too_few_images(config.data, len(splits.test), len(data.images_outside_test(splits)))

@@ -108,6 +108,7 @@ def make_plan(
         factors=tuple(factors),
         family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
         seeds=tuple(range(preset.first_seed, preset.first_seed + num_seeds)),
+        sample_quality=preset.sample_quality,
         cells=tuple(cells),
     )
 
@@ -140,7 +141,7 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
         if names[0] != names[1]:
             found.append(f"{what} {names[0]} -> {names[1]}")
     same_levels = [factor.levels for factor in old.factors] == [factor.levels for factor in new.factors]
-    for what in ("metric", "baseline", *(["family"] if same_levels else [])):
+    for what in ("metric", "baseline", "sample_quality", *(["family"] if same_levels else [])):
         if getattr(old, what) != getattr(new, what):
             found.append(f"{what} {show(getattr(old, what))} -> {show(getattr(new, what))}")
     for was, now in zip(old.factors, new.factors, strict=False):
