@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures, run_tables, tables
+from ssgan_bench.reporting import figures, run_tables, sample_sections, tables
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, answer, effect_of_losses
 from ssgan_bench.reporting.document import (
@@ -65,6 +65,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         _differences,
         _curves,
         _samples,
+        *([sample_sections.sample_quality] if len(analysis.evidence.sample_quality) else []),
         _timing,
         _problems,
         _protocol,
@@ -333,6 +334,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         ("evidence/runs.csv", "one row per planned run"),
         ("evidence/curves.csv", "every point of every curve"),
         ("evidence/study.json", "the plan"),
+        *([("evidence/sample_quality.csv", "measured samples")] if len(analysis.evidence.sample_quality) else []),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
         ("report.md", "this report as Markdown"),
     )

@@ -1,4 +1,4 @@
-"""Generated images are measured with a classifier that the coordinator leaves in the run folder, and nothing else moves."""
+"""Generated images are measured with a classifier from the run folder, and no training result moves."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -180,7 +180,7 @@ def test_runs_measured_with_a_classifier_that_is_gone_are_not_mixed_with_others(
     assert prepare(folder) == []
     quality = measured(record).model_copy(update={"reference_classifier": "digits_00000000"})
     store.write_record(record.model_copy(update={"sample_quality": quality}))
-    with pytest.raises(ConfigError, match="digits_00000000, which is gone, .*use --out DIR"):
+    with pytest.raises(ConfigError, match=r"digits_00000000, which is gone, .*use --out DIR"):
         prepare(folder)
 
 
