@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded, short
@@ -13,7 +14,7 @@ WIDE = 5.0
 
 
 def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywhere: pd.DataFrame, title: str) -> Figure:
-    """Draw one point per run, a larger one per arm at its mean, and the floor as a dashed line.
+    """Draw one point per run and a larger one per arm at its mean; the floor is a dashed line, or is named at the edge.
 
     Args:
         analysis: the arms.
@@ -24,32 +25,34 @@ def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywher
     study = analysis.evidence.study
     style = looks([arm.name for arm in study.arms])
     arms = [arm for arm in study.arms if arm.name in set(here["arm"])]
-    reached = [float(x) for name in ("frechet", "floor_frechet") for x in everywhere[name]]
-    logarithmic = min(reached) > 0 and max(reached) > WIDE * min(reached)
+    low, high = float(everywhere["frechet"].min()), float(everywhere["frechet"].max())
+    logarithmic = low > 0 and high > WIDE * low
+    limits = (low / 1.25, high * 1.25) if logarithmic else padded(low, high, floor=0.0)
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_panel(height=3.1 + legend_height([arm.label for arm in arms]))
         if logarithmic:
             axes.set_xscale("log")
+            for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+                ticks(FuncFormatter(_tick))
         for arm in arms:
             own, look = here[here["arm"] == arm.name], style[arm.name]
             axes.plot(own["frechet"], 100 * own["error_rate"], look.marker, color=look.color, ms=3.4, alpha=0.45, mew=0)
             mean = ([own["frechet"].mean()], [100 * own["error_rate"].mean()])
             axes.plot(*mean, look.marker, color=look.color, ms=6.5, mec="white", mew=0.6, zorder=4)
         floor = here.drop_duplicates("split_seed")["floor_frechet"].mean()
-        axes.axvline(floor, color="#222222", linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        if inside := limits[0] <= floor <= limits[1]:
+            axes.axvline(floor, color="#222222", linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        # Usually far below every generator: an axis that reached it would leave the runs no room.
         axes.annotate(
-            "real images",
-            (floor, 0.02),
+            f"{'' if inside else '← '}real images: {floor:.2f}",
+            (floor if inside else limits[0], 0.02),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
+            xytext=(4, 0),
             textcoords="offset points",
-            rotation=90,
-            va="bottom",
             fontsize=8,
             color="#555555",
         )
-        low, high = min(reached), max(reached)
-        axes.set_xlim(*((low / 1.25, high * 1.25) if logarithmic else padded(low, high, floor=0.0)))
+        axes.set_xlim(*limits)
         axes.set_ylim(*padded(100 * everywhere["error_rate"].min(), 100 * everywhere["error_rate"].max(), floor=0.0))
         scale = " (log scale)" if logarithmic else ""
         axes.set_xlabel(short(f"Frechet distance in features of {here['reference_classifier'].iloc[0]}{scale}", 60))
@@ -58,3 +61,8 @@ def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywher
             axes.set_title(short(title, 56), loc="left")
         add_legend(figure, [(arm.label, style[arm.name]) for arm in arms], marker=True)
     return figure
+
+
+def _tick(value: float, position: int | None) -> str:
+    """Write 1, 2 and 5 times a power of ten: an axis of less than a decade has no other labels."""
+    return f"{value:g}" if f"{value:e}"[0] in "125" and round(value, 9) == float(f"{value:.0e}") else ""

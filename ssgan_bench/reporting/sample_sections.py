@@ -66,7 +66,7 @@ def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
     left_out = f" {counted(not_drawn, 'further condition')} not drawn." if not_drawn else ""
     caption = (
         "Test error against the Frechet distance of generated from real images. Faint: single runs; large: mean; "
-        f"dashed: real against real images. Left and low is better.{left_out}"
+        f"dashed line or arrow: real against real images. Left and low is better.{left_out}"
     )
     blocks: list[Block] = [
         Text(dai_sentence(ranks, analysis)),

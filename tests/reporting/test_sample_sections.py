@@ -14,7 +14,10 @@ from synthetic import ARMS, make_plan
 
 from ssgan_bench.records.schema import FactorInfo, SampleDistances, SampleQuality
 from ssgan_bench.reporting import render, write_report
-from ssgan_bench.reporting.sample_frames import rank_correlation
+from ssgan_bench.reporting.analysis import analyze
+from ssgan_bench.reporting.evidence import read_evidence
+from ssgan_bench.reporting.sample_figures import draw_error_against_frechet
+from ssgan_bench.reporting.sample_frames import rank_correlation, sample_runs
 from ssgan_bench.reporting.stats import mean_interval
 
 BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
@@ -92,12 +95,13 @@ def test_the_table_has_means_of_every_gan_arm_and_the_floor_once_per_seed(make_s
 
 @pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize(("sign", "reading", "rho"), [(-1, "Yes, between these arms", "−1"), (1, "No, between", "1")])
-def test_the_sentence_says_whether_better_classifiers_have_worse_generators(sign, reading, rho, make_store, tmp_path):
+def test_sentence_says_whether_better_classifiers_have_worse_generators(sign, reading, rho, make_store, tmp_path):
     result = write_report(make_store(plan(), lambda cell: measured(cell, sign=sign)), tmp_path / "report")
     text = section_of(result)
     assert reading in text
     assert (
-        f"between the means of n = 3 arms ρ = {rho}.00 at Labeled images = 10 and ρ = {rho}.00 at Labeled images = 200; "
+        f"between the means of n = 3 arms ρ = {rho}.00 at Labeled images = 10 and ρ = {rho}.00 at "
+        "Labeled images = 200; "
         "within an arm, over n = 8 seeds, ρ = 1.00, median 1.00 (6 arms and conditions)." in text
     )
     assert "no test was made, and an order is no cause" in text
@@ -161,6 +165,38 @@ def test_the_evidence_alone_gives_the_same_figures_and_page(make_store, tmp_path
     for path in first.rglob("*"):
         if path.is_file():
             assert (tmp_path / "again" / path.relative_to(first)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("frechet", "scale", "dashed"),
+    [((8.0, 9.0, 10.0), "linear", 0), ((0.5, 5.0, 50.0), "log", 1), ((0.3, 0.5, 0.6), "linear", 1)],
+)
+def test_figure_shows_every_run_and_the_floor_whatever_the_range(frechet, scale, dashed, make_store, tmp_path):
+    def change(cell):
+        fields = measured(cell)
+        if cell.arm in GANS:
+            fields["sample_quality"] = quality(frechet[GANS.index(cell.arm)], floor=0.4)
+        return fields
+
+    write_report(make_store(plan(seeds=(0, 1, 2)), change), tmp_path / "report")
+    analysis = analyze(read_evidence(tmp_path / "report" / "evidence"))
+    runs = sample_runs(analysis.evidence)
+    here = runs[[c == (10,) for c in runs["condition"]]]
+    figure = draw_error_against_frechet(analysis, here, runs, "")
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert (axes.get_xscale(), len(lines)) == (scale, dashed)
+    points = [x for line in axes.lines if line not in lines for x in line.get_xdata()]
+    assert len(points) == 3 * (3 + 1)  # runs and a mean of each arm
+    low, high = axes.get_xlim()
+    assert all(low < x < high for x in points)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["real images: 0.40" if dashed else "← real images: 0.40"]
+    figure.draw_without_rendering()
+    labels = [label for minor in (False, True) for label in axes.get_xticklabels(minor=minor)]
+    ticks = [label.get_text() for label in labels if low <= label.get_position()[0] <= high]
+    assert len([text for text in ticks if text]) >= 2
+    assert not any("$" in text for text in ticks)
 
 
 def test_rank_correlation_agrees_with_scipy_also_with_ties():
