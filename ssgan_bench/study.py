@@ -254,6 +254,7 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     from ssgan_bench.trials.presence import folder_lock
     from ssgan_bench.trials.progress import ProgressDisplay, describe_counts
     from ssgan_bench.trials.queue import sqlite_url
+    from ssgan_bench.trials.sample_quality import prepare_references
     from ssgan_bench.trials.worker import WorkerSpec
 
     root = data_root(options.data_dir)
@@ -266,6 +267,8 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     with folder_lock(folder):
         _refuse_changed_plan(store, plan)
         store.write_plan(plan)
+    if plan.sample_quality:
+        prepare_references(plan, root, store, print)
     url = options.storage or sqlite_url(folder / "optuna.db")
     spec = WorkerSpec(url, plan, folder, root, device, git_commit())
     try:

@@ -71,6 +71,8 @@ class StudyPlan(Frozen):
     margin: float | None = None
     """Largest difference in the metric that does not matter; None: the study cannot state that arms are equivalent."""
     seeds: tuple[int, ...]
+    sample_quality: bool = False
+    """Whether generated images are measured (`SampleQuality`)."""
     cells: tuple[Cell, ...]
 
     def fingerprint(self) -> str:
@@ -91,6 +93,7 @@ class StudyPlan(Frozen):
                 "family": sorted(map(str, self.family)),
                 "yardsticks": sorted(self.yardsticks),
                 "margin": self.margin,
+                "sample_quality": self.sample_quality,
                 "cells": sorted(cells),
             }
         )
@@ -141,6 +144,34 @@ class Timing(Frozen):
     """Peak device memory on a GPU, peak resident memory of the process so far on a CPU."""
 
 
+class SampleDistances(Frozen):
+    """How far one set of images is from the run's test images; see evaluation/sample_distances.py."""
+
+    frechet: float
+    """Squared Frechet distance between feature Gaussians; biased upwards at small num_images."""
+    kernel: float
+    """Unbiased squared kernel distance; may be below zero."""
+    precision: float
+    recall: float
+    class_tv: float
+    """Total variation between predicted classes and the test set's class frequencies."""
+
+
+class SampleQuality(Frozen):
+    """What the final generator draws, in the features of a classifier trained on all labels of the data set."""
+
+    reference_classifier: str
+    """Data set and first 8 hex digits of the SHA-256 of its weights, e.g. "digits_1a2b3c4d"; distances of different
+    ones do not compare."""
+    reference_error_rate: float
+    """Of that classifier on the real test images; it has seen them where the data set has no official test set."""
+    num_images: int
+    """Generated images, and real ones on the other side."""
+    generated: SampleDistances
+    floor: SampleDistances
+    """The same of as many real images that are no test images: what a perfect generator would reach."""
+
+
 class Provenance(Frozen):
     """Where and with what a run was made."""
 
@@ -179,6 +210,8 @@ class RunRecord(Frozen):
     curves: tuple[CurvePoint, ...] = ()
     splits: SplitInfo | None = None
     timing: Timing | None = None
+    sample_quality: SampleQuality | None = None
+    """None unless the study asks for it, the run is complete and has a generator whose images are finite."""
     provenance: Provenance | None = None
     started_at: str
     """UTC, ISO 8601."""

@@ -1,7 +1,7 @@
 """Evidence of a report: `study.json`, `runs.csv`, `curves.csv` and `samples/`, made from the records.
 
-Everything else in a report is computed from this folder alone, so a published report can be checked and
-rendered again without the records.
+`sample_quality.csv` is there only where generated images were measured. Everything else in a report is computed from
+this folder alone, so a published report can be checked and rendered again without the records.
 """
 
 import csv
@@ -21,6 +21,8 @@ from ssgan_bench.records.schema import (
     FactorInfo,
     Provenance,
     RunRecord,
+    SampleDistances,
+    SampleQuality,
     SplitInfo,
     StudyPlan,
     Timing,
@@ -59,6 +61,7 @@ class StudyEvidence(Frozen):
     yardsticks: tuple[str, ...] = ()
     margin: float | None = None
     seeds: tuple[int, ...]
+    sample_quality: bool = False
     cells: tuple[EvidenceCell, ...]
     arm_configs: dict[str, dict[str, Any]]
     """Configuration of each arm by dotted key, without seeds and factors; a key that varies has a list. An arm that
@@ -73,13 +76,15 @@ class StudyEvidence(Frozen):
 class Evidence:
     """A read evidence folder.
 
-    `runs` has one row per planned cell in plan order; `curves` is long: one row per run, step and quantity.
+    `runs` has one row per planned cell in plan order; `curves` is long: one row per run, step and quantity;
+    `sample_quality` has one row per run whose generated images were measured.
     """
 
     folder: Path
     study: StudyEvidence
     runs: pd.DataFrame
     curves: pd.DataFrame
+    sample_quality: pd.DataFrame
 
 
 def _columns(model: type[Frozen]) -> dict[str, str]:
@@ -114,6 +119,15 @@ CURVE_COLUMNS: dict[str, str] = {
     "kind": "str",
     "name": "str",
     "value": "float",
+}
+DISTANCES = tuple(SampleDistances.model_fields)
+SAMPLE_COLUMNS: dict[str, str] = {
+    "split_seed": "int",
+    "model_seed": "int",
+    "cell_id": "str",
+    **{name: kind for name, kind in _columns(SampleQuality).items() if name not in ("generated", "floor")},
+    **dict.fromkeys(DISTANCES, "float"),
+    **{f"floor_{name}": "float" for name in DISTANCES},
 }
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -196,6 +210,17 @@ def _curve_rows(cell: EvidenceCell, record: RunRecord) -> Iterable[dict[str, Any
                     "name": name,
                     "value": value,
                 }
+
+
+def _sample_row(cell: EvidenceCell, quality: SampleQuality) -> dict[str, Any]:
+    return {
+        "arm": cell.arm,
+        **cell.levels,
+        **cell.model_dump(exclude={"arm", "levels"}),
+        **quality.model_dump(exclude={"generated", "floor"}),
+        **quality.generated.model_dump(),
+        **{f"floor_{name}": value for name, value in quality.floor.model_dump().items()},
+    }
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -297,6 +322,10 @@ def write_evidence(store: RecordStore, folder: Path) -> None:
     (folder / "study.json").write_bytes((study.model_dump_json(indent=1) + "\n").encode())
     (folder / "runs.csv").write_bytes((csv_text(run_columns(study), runs)).encode())
     (folder / "curves.csv").write_bytes((csv_text(curve_columns(study), curves)).encode())
+    qualities = ((cell, records[cell.cell_id].sample_quality) for cell in study.cells if cell.cell_id in records)
+    if samples_measured := [_sample_row(cell, quality) for cell, quality in qualities if quality is not None]:
+        columns = ["arm", *(factor.key for factor in study.factors), *SAMPLE_COLUMNS]
+        (folder / "sample_quality.csv").write_bytes(csv_text(columns, samples_measured).encode())
 
 
 def _read_csv(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -329,6 +358,9 @@ def read_evidence(folder: Path) -> Evidence:
         study = StudyEvidence.model_validate_json((folder / "study.json").read_bytes())
         runs = _read_csv(folder / "runs.csv", {"arm": "str", **RUN_COLUMNS})
         curves = _read_csv(folder / "curves.csv", {"arm": "str", **CURVE_COLUMNS})
+        quality = pd.DataFrame(columns=pd.Index(["arm", *SAMPLE_COLUMNS]))
+        if (folder / "sample_quality.csv").exists():
+            quality = _read_csv(folder / "sample_quality.csv", {"arm": "str", **SAMPLE_COLUMNS})
     except (
         OSError,
         ValidationError,
@@ -345,9 +377,9 @@ def read_evidence(folder: Path) -> Evidence:
     if study.yardsticks and not {arm.name for arm in study.arms} - {study.baseline, *study.yardsticks}:
         raise ConfigError(f"{folder / 'study.json'}: yardsticks: leave no arm to hold against them; correct it")
     levels = {cell.cell_id: cell.levels for cell in study.cells}
-    for frame, name in ((runs, "runs.csv"), (curves, "curves.csv")):
+    for frame, name in ((runs, "runs.csv"), (curves, "curves.csv"), (quality, "sample_quality.csv")):
         if unknown := set(frame["cell_id"]) - set(levels):
             raise ConfigError(f"{folder / name}: cell {min(unknown)} is not planned in study.json")
         for factor in study.factors:
             frame[factor.key] = pd.Series([levels[i].get(factor.key) for i in frame["cell_id"]], dtype=object)
-    return Evidence(folder, study, runs, curves)
+    return Evidence(folder, study, runs, curves, quality)

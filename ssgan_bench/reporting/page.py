@@ -56,6 +56,8 @@ def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
     def copy(folder: Path) -> None:
         for name in ("study.json", "runs.csv", "curves.csv"):
             shutil.copyfile(evidence_dir / name, folder / name)
+        if len(evidence.sample_quality):
+            shutil.copyfile(evidence_dir / "sample_quality.csv", folder / "sample_quality.csv")
         (folder / "samples").mkdir()
         for name in sorted({name for names in evidence.study.samples.values() for name in names}):
             # The bare name: a path in an edited study.json must not reach outside the folder.

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures, label_efficiency, run_tables, tables, variance_components, yardsticks
+from ssgan_bench.reporting import (
+    figures,
+    label_efficiency,
+    run_tables,
+    sample_sections,
+    tables,
+    variance_components,
+    yardsticks,
+)
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.answer import answer, effect_of_losses
 from ssgan_bench.reporting.certainty import certainty
@@ -64,6 +72,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         *_designed(analysis),
         _curves,
         _samples,
+        *([sample_sections.sample_quality] if len(analysis.evidence.sample_quality) else []),
         _timing,
         _problems,
         _protocol,
@@ -312,6 +321,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         ("evidence/runs.csv", "one row per planned run"),
         ("evidence/curves.csv", "every point of every curve"),
         ("evidence/study.json", "the plan"),
+        *([("evidence/sample_quality.csv", "measured samples")] if len(analysis.evidence.sample_quality) else []),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
         ("report.md", "this report as Markdown"),
     )

@@ -21,6 +21,9 @@ from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
 
+SAMPLE_BATCH_SIZE = 500
+"""Images that are generated at once, for the sake of memory."""
+
 
 class DivergedError(ArithmeticError):
     """A loss, or what a network predicts after it, is NaN or infinite; the run cannot be saved."""
@@ -139,8 +142,8 @@ class Trainer:
     def sample(self, count: int) -> Tensor:
         """Generate (count, C, H, W) images from a fixed z."""
         assert self.method.generator is not None
-        images: Tensor = self.method.generator(self.latent("z/samples", count, 0))
-        return images
+        latents = torch.split(self.latent("z/samples", count, 0), SAMPLE_BATCH_SIZE)
+        return torch.cat([self.method.generator(z) for z in latents])
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

@@ -11,6 +11,7 @@ from ssgan_bench.methods.base import Method
 from ssgan_bench.records.schema import StudyPlan
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials.run import DeviceData
+from ssgan_bench.trials.sample_quality import refuse_too_few_images
 
 
 def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> None:
@@ -44,3 +45,5 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
             splits = data.splits(config)
             batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=method.uses_unlabeled)
             method.check(config, batches)
+            if plan.sample_quality:
+                refuse_too_few_images(config.data, len(splits.test), len(data.images_outside_test(splits)))

@@ -117,6 +117,7 @@ def make_plan(
         yardsticks=tuple(study.yardsticks),
         margin=study.margin,
         seeds=tuple(range(preset.first_seed, preset.first_seed + num_seeds)),
+        sample_quality=preset.sample_quality,
         cells=tuple(cells),
     )
 
@@ -149,7 +150,7 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
         if names[0] != names[1]:
             found.append(f"{what} {names[0]} -> {names[1]}")
     same_levels = [factor.levels for factor in old.factors] == [factor.levels for factor in new.factors]
-    for what in ("metric", "baseline", "margin", "yardsticks", *(["family"] if same_levels else [])):
+    for what in ("metric", "baseline", "margin", "yardsticks", "sample_quality", *(["family"] if same_levels else [])):
         if getattr(old, what) != getattr(new, what):
             found.append(f"{what} {show(getattr(old, what))} -> {show(getattr(new, what))}")
     for was, now in zip(old.factors, new.factors, strict=False):

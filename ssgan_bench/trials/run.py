@@ -23,10 +23,11 @@ from ssgan_bench.evaluation.classification import classification_metrics, predic
 from ssgan_bench.evaluation.samples import sample_grid_png
 from ssgan_bench.methods.base import Method
 from ssgan_bench.records.provenance import collect, cpu_name
-from ssgan_bench.records.schema import Cell, CurvePoint, RunRecord, SplitInfo, StudyPlan, Timing
+from ssgan_bench.records.schema import Cell, CurvePoint, RunRecord, SampleQuality, SplitInfo, StudyPlan, Timing
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import DivergedError, Snapshot, train
+from ssgan_bench.trials.sample_quality import SampleMeter
 
 NUM_SAMPLES = 25
 
@@ -84,6 +85,13 @@ class DeviceData:
         """Images and labels that `splits.validation` points to."""
         return self._subset(splits.validation)
 
+    def images_outside_test(self, splits: Splits) -> Tensor:
+        """All real images with a label that are no test images, for the floor of sample quality."""
+        index = np.arange(self.num_labeled_images)
+        if self.test_images is None:
+            index = np.setdiff1d(index, splits.test)
+        return self.images[torch.from_numpy(index).to(self.images.device)]
+
     def _subset(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
         on_device = torch.from_numpy(index).to(self.images.device)
         return self.images[on_device], self.labels[on_device]
@@ -101,6 +109,7 @@ class CellRunner:
         self._device_name = torch.cuda.get_device_name(self._device) if on_gpu else cpu_name()
         self._commit = commit
         self._loaded: tuple[tuple[str, int], DeviceData] | None = None
+        self._meter: SampleMeter | None = None
 
     def finished_record(self, cell_id: str) -> RunRecord | None:
         """Read the record of a cell that need not run again: complete or diverged."""
@@ -129,7 +138,7 @@ class CellRunner:
             status, error = "failed", f"{type(failure).__name__}: {failure}"[:2000]
             trace = traceback.format_exc().encode()
             write_atomically(self.store.folder / "failures" / f"{cell.cell_id}.txt", trace)
-            result.metrics = {}
+            result.metrics, result.sample_quality = {}, None
         return RunRecord(
             protocol_version=PROTOCOL_VERSION,
             study=self._plan.study,
@@ -143,6 +152,7 @@ class CellRunner:
             curves=tuple(result.curves),
             splits=result.splits,
             timing=result.timing,
+            sample_quality=result.sample_quality,
             provenance=collect(
                 str(self._device), self._device_name, config.train.num_threads, self._commit, data.sha256
             ),
@@ -156,6 +166,8 @@ class CellRunner:
             self._loaded = None  # free the old one first
             images = load(config.data.dataset, self._data_root, image_size=config.data.image_size)
             self._loaded = (key, DeviceData.from_images(images, self._device))
+            if self._plan.sample_quality:
+                self._meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
         return self._loaded[1]
 
     def _train_and_evaluate(self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result") -> None:
@@ -184,6 +196,10 @@ class CellRunner:
             if snapshot.is_final:
                 test_images, test_labels = data.test_set(splits)
                 result.metrics = _metrics(snapshot, test_images, test_labels, size)
+                if self._meter is not None and snapshot.sample is not None:
+                    others = data.images_outside_test(splits)
+                    real = self._meter.real_images(config.split_seed, test_images, test_labels, others)
+                    result.sample_quality = self._meter.measure(snapshot.sample, real)
             evaluation_seconds += time.perf_counter() - start
             result.timing = _timing(snapshot, batches.images_per_step, split_seconds, evaluation_seconds, self._device)
 
@@ -197,6 +213,7 @@ class _Result:
         self.curves: list[CurvePoint] = []
         self.splits: SplitInfo | None = None
         self.timing: Timing | None = None
+        self.sample_quality: SampleQuality | None = None
         self.sample_files: list[str] = []
 
 

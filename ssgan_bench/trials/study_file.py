@@ -46,6 +46,9 @@ class Preset(Frozen):
     family: Levels | None = None
     """Levels of the first factor at which the arms are tested against the baseline; all, unless given. With n seeds the
     smallest possible p is 2 / 2^n, so a family of more than 0.05 * 2^n / 2 tests can never show anything."""
+    sample_quality: bool = False
+    """Whether the final generators' images are compared with real ones, in the features of a classifier trained on all
+    labels of the data set."""
 
 
 class StudyFile(Frozen):
