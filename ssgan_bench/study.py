@@ -1,4 +1,4 @@
-"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one."""
+"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
 import os
@@ -25,6 +25,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
+  python -m ssgan_bench.study audit 0fc8569793924493           prove which labels a run used
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
@@ -77,12 +78,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_audit_parser() -> argparse.ArgumentParser:
+    """Build the argument parser of `audit`."""
+    parser = _Parser(
+        prog="python -m ssgan_bench.study audit",
+        description="Print which labels a run used, and check the digests in its record against those derived from "
+        "its seeds and the data set. Exit codes: 0 they match, 1 they do not, 2 no such run or no data.",
+    )
+    parser.add_argument("run_id", metavar="RUN", help="a run's id, or its first 6 or more hex digits")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder that holds runs/ (default: .)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else cache)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    is_audit = given[:1] == ["audit"]  # no study has this name (trials/study_file.py)
+    options = build_audit_parser().parse_args(given[1:]) if is_audit else build_parser().parse_args(given)
     try:
         with _sigterm_as_interrupt():
+            if is_audit:
+                return audit_run(options)
             return list_studies() if options.study is None else run_study(options)
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command continues")
@@ -145,6 +162,16 @@ def list_studies() -> int:
             continue
         print(f"  {name}\n    {study.question}\n    presets: {', '.join(study.presets)}\n")
     return 0
+
+
+def audit_run(options: argparse.Namespace) -> int:
+    """Print what a run's record says of its labels beside what follows from its seeds; 0 if they agree, else 1."""
+    from ssgan_bench.data.datasets import data_root
+    from ssgan_bench.trials.audit import audit, find_records
+
+    audits = [audit(path, data_root(options.data_dir)) for path in find_records(options.out, options.run_id)]
+    print("\n".join(line for found in audits for line in found.lines()))
+    return int(not all(found.matches for found in audits))
 
 
 def run_study(options: argparse.Namespace) -> int:
