@@ -1,6 +1,7 @@
 """The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
+import importlib.metadata
 import os
 import signal
 import sys
@@ -130,9 +131,20 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def study_paths() -> dict[str, Path]:
-    """Find the study files by name: `studies/` here, else beside the package."""
-    here, beside = Path("studies"), Path(__file__).parents[1] / "studies"
-    return {path.stem: path for folder in (beside, here) for path in sorted(folder.glob("*.toml"))}
+    """Find the study files by name: `studies/` here, else those that came with the package."""
+    return {path.stem: path for path in (*_shipped_studies(), *sorted(Path("studies").glob("*.toml")))}
+
+
+def _shipped_studies() -> list[Path]:
+    """Study files beside the package in a checkout; in an installation where its wheel put them (pyproject.toml)."""
+    root = Path(__file__).parents[1]
+    if (root / "pyproject.toml").exists():
+        return sorted((root / "studies").glob("*.toml"))
+    try:
+        files = importlib.metadata.files("ssgan-bench") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml"))
 
 
 def find_study(name: str) -> Path:
@@ -334,9 +346,12 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
     if stored is None or not changes:
         return
     if anyone_alive(store.folder) or any(store.record(cell.cell_id) for cell in stored.cells):
+        whose = f"another version of this study, or another file with the name {plan.study!r}"
+        if stored.question != plan.question:
+            whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
         raise ConfigError(
-            f"{store.folder}: its runs belong to another version of this study ({'; '.join(changes[:6])}"
-            f"{'; ...' * (len(changes) > 6)}); use --out DIR to keep both, or --fresh to set the old runs aside"
+            f"{store.folder}: its runs belong to {whose} ({'; '.join(changes[:6])}{'; ...' * (len(changes) > 6)}); "
+            "use --out DIR, or another name in the study file, to keep both, or --fresh to set the old runs aside"
         )
 
 
