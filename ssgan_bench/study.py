@@ -143,8 +143,10 @@ def _shipped_studies() -> list[Path]:
     try:
         files = importlib.metadata.files("ssgan-bench") or []
     except importlib.metadata.PackageNotFoundError:
-        return []
-    return sorted(Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml"))
+        files = []
+    listed = [Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml")]
+    # `pip install --target` moves the files after it has listed them.
+    return sorted(filter(Path.exists, listed)) or sorted((root / "share/ssgan-bench/studies").glob("*.toml"))
 
 
 def find_study(name: str) -> Path:
