@@ -1,6 +1,7 @@
-"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one."""
+"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
+import importlib.metadata
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
+  python -m ssgan_bench.study audit 0fc8569793924493           prove which labels a run used
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
@@ -77,12 +79,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_audit_parser() -> argparse.ArgumentParser:
+    """Build the argument parser of `audit`."""
+    parser = _Parser(
+        prog="python -m ssgan_bench.study audit",
+        description="Print which labels a run used, and check the digests in its record against those derived from "
+        "its seeds and the data set. Exit codes: 0 they match, 1 they do not, 2 no such run or no data.",
+    )
+    parser.add_argument("run_id", metavar="RUN", help="a run's id, or its first 6 or more hex digits")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder that holds runs/ (default: .)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else cache)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    is_audit = given[:1] == ["audit"]  # no study has this name (trials/study_file.py)
+    options = build_audit_parser().parse_args(given[1:]) if is_audit else build_parser().parse_args(given)
     try:
         with _sigterm_as_interrupt():
+            if is_audit:
+                return audit_run(options)
             return list_studies() if options.study is None else run_study(options)
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command continues")
@@ -113,9 +131,22 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def study_paths() -> dict[str, Path]:
-    """Find the study files by name: `studies/` here, else beside the package."""
-    here, beside = Path("studies"), Path(__file__).parents[1] / "studies"
-    return {path.stem: path for folder in (beside, here) for path in sorted(folder.glob("*.toml"))}
+    """Find the study files by name: `studies/` here, else those that came with the package."""
+    return {path.stem: path for path in (*_shipped_studies(), *sorted(Path("studies").glob("*.toml")))}
+
+
+def _shipped_studies() -> list[Path]:
+    """Study files beside the package in a checkout; in an installation where its wheel put them (pyproject.toml)."""
+    root = Path(__file__).parents[1]
+    if (root / "pyproject.toml").exists():
+        return sorted((root / "studies").glob("*.toml"))
+    try:
+        files = importlib.metadata.files("ssgan-bench") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    listed = [Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml")]
+    # `pip install --target` moves the files after it has listed them.
+    return sorted(filter(Path.exists, listed)) or sorted((root / "share/ssgan-bench/studies").glob("*.toml"))
 
 
 def find_study(name: str) -> Path:
@@ -145,6 +176,16 @@ def list_studies() -> int:
             continue
         print(f"  {name}\n    {study.question}\n    presets: {', '.join(study.presets)}\n")
     return 0
+
+
+def audit_run(options: argparse.Namespace) -> int:
+    """Print what a run's record says of its labels beside what follows from its seeds; 0 if they agree, else 1."""
+    from ssgan_bench.data.datasets import data_root
+    from ssgan_bench.trials.audit import audit, find_records
+
+    audits = [audit(path, data_root(options.data_dir)) for path in find_records(options.out, options.run_id)]
+    print("\n".join(line for found in audits for line in found.lines()))
+    return int(not all(found.matches for found in audits))
 
 
 def run_study(options: argparse.Namespace) -> int:
@@ -308,9 +349,12 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
     if stored is None or not changes:
         return
     if anyone_alive(store.folder) or any(store.record(cell.cell_id) for cell in stored.cells):
+        whose = f"another version of this study, or another file with the name {plan.study!r}"
+        if stored.question != plan.question:
+            whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
         raise ConfigError(
-            f"{store.folder}: its runs belong to another version of this study ({'; '.join(changes[:6])}"
-            f"{'; ...' * (len(changes) > 6)}); use --out DIR to keep both, or --fresh to set the old runs aside"
+            f"{store.folder}: its runs belong to {whose} ({'; '.join(changes[:6])}{'; ...' * (len(changes) > 6)}); "
+            "use --out DIR, or another name in the study file, to keep both, or --fresh to set the old runs aside"
         )
 
 

@@ -94,7 +94,7 @@ def test_every_mistake_is_reported_at_once_under_its_dotted_key():
     assert mistakes["data.colour"].message.startswith("unknown key; known here: class_balance, dataset, ")
     assert mistakes["method.weight"].message.startswith("unknown key; known here: adversarial_weight, ")
     assert mistakes["train.batch_size"].value == 64.5
-    assert mistakes["network.width"].message == "Input should be greater than or equal to 4"
+    assert mistakes["network.width"].message == "must be at least 4 and at most 512"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_not_a_number_and_infinity_are_refused(section, value):
     values = {"name": "ssgan", key: value} if section == "method" else {key: value}
     mistakes = mistakes_of(**{section: values})
     assert mistakes.keys() == {f"{section}.{key}"}
-    assert mistakes[f"{section}.{key}"].message == "Input should be a finite number"
+    assert mistakes[f"{section}.{key}"].message == "must be a finite number"
 
 
 def test_an_integer_is_accepted_for_a_float_and_is_the_same_configuration():

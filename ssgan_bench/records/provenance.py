@@ -2,10 +2,12 @@
 
 import importlib.metadata
 import platform
+import socket
 import subprocess
 from pathlib import Path
 
 from ssgan_bench import __version__
+from ssgan_bench.config import digest
 from ssgan_bench.records.schema import Provenance
 
 
@@ -35,6 +37,20 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def machine_id() -> str:
+    """Name this machine since its start: 12 hex digits that all its processes share and no other machine has.
+
+    On Linux from the kernel's boot id. The lock of a dead process can be told from that of a living one only under the
+    kernel which holds the locks, and the boot id is that kernel's name: containers of one kernel have it in common,
+    and a host name may change while processes run. Elsewhere from the host name.
+    """
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        name = socket.gethostname()
+    return digest(name)[:12]
 
 
 def collect(device: str, device_name: str, num_threads: int, commit: str | None, dataset_sha256: str) -> Provenance:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ValidationError
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import RunRecord, StudyPlan
 
+PARTIAL_FILES = ".*.part"
+"""What files are called while they are written; one that a killed process left is never read."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that after any crash the file is the old one or the new one, whole.

@@ -145,8 +145,8 @@ class Axis:
         axes.grid(False, axis="x")
 
 
-def padded(low: float, high: float, floor: float | None = None) -> tuple[float, float]:
-    """Widen a range by 6 %, without passing `floor` on a side where all values respect it."""
+def padded(low: float, high: float, floor: float = -math.inf, ceiling: float = math.inf) -> tuple[float, float]:
+    """Cut a range to what is possible and widen it by 6 %, by half as much beyond the limits of the possible."""
+    low, high = max(low, floor), min(high, ceiling)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    bottom = low - margin
-    return (max(bottom, floor - margin / 2) if floor is not None and low >= floor else bottom, high + margin)
+    return max(low - margin, floor - margin / 2), min(high + margin, ceiling + margin / 2)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import ValidationError
 
-from ssgan_bench.config import ConfigError, Frozen
+from ssgan_bench.config import ConfigError, Frozen, flatten
 from ssgan_bench.records.schema import (
     ArmInfo,
     FactorInfo,
@@ -223,16 +223,6 @@ def _sample_row(cell: EvidenceCell, quality: SampleQuality) -> dict[str, Any]:
     }
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _arm_configs(plan: StudyPlan) -> dict[str, dict[str, Any]]:
     hidden = {"split_seed", "model_seed", *(factor.key for factor in plan.factors)}
     configs: dict[str, dict[str, Any]] = {}
@@ -240,7 +230,7 @@ def _arm_configs(plan: StudyPlan) -> dict[str, dict[str, Any]]:
         seen: dict[str, list[Any]] = {}
         for cell in plan.cells:
             if cell.arm == arm.name:
-                for key, value in _flatten(cell.config).items():
+                for key, value in flatten(cell.config).items():
                     concerns = key not in hidden and (arm.trains_networks or not is_of_networks(key))
                     if concerns and value not in (values := seen.setdefault(key, [])):
                         values.append(value)

@@ -56,7 +56,8 @@ def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple
         axis.decorate(axes)
         if panel:
             axes.set_title(short(condition_text(panel, study.factors[1:]), 56), loc="left")
-        axes.set_ylim(*padded(limits[0] * unit.scale, limits[1] * unit.scale, floor=0.0))
+        possible = [unit.scale * limit for limit in unit.limits]
+        axes.set_ylim(*padded(limits[0] * unit.scale, limits[1] * unit.scale, *possible))
         axes.set_ylabel(unit.axis)
         add_legend(figure, [(arm.label, style[arm.name]) for arm in study.arms], marker=True)
     return figure
@@ -83,6 +84,10 @@ def draw_dots(analysis: Analysis, found: Values, condition: Condition) -> Figure
         if len(conditions(study)) > 1:
             axes.set_title(short(condition_text(condition, study.factors), 56), loc="left")
         _arm_rows(axes, [arm.label for arm in study.arms])
+        low, high = axes.get_xlim()
+        floor, ceiling = (unit.scale * limit for limit in unit.limits)
+        if low < floor or high > ceiling:
+            axes.set_xlim(*padded(low, high, floor, ceiling))
         axes.set_xlabel(unit.axis)
     return figure
 
@@ -139,7 +144,8 @@ def draw_forest(analysis: Analysis) -> Figure:
         axes.set_ylim(place - 0.4, -0.7)
         axes.grid(False, axis="y")
         low, high = axes.get_xlim()
-        axes.set_xlim(*padded(min(low, 0), max(high, 0)))
+        most = unit.scale * (unit.limits[1] - unit.limits[0])
+        axes.set_xlim(*padded(min(low, 0), max(high, 0), -most, most))
         label = f"difference in {unit.name}{f' ({unit.difference.strip()})' if unit.difference else ''}"
         axes.set_xlabel(short(label, 48))
         axes.set_title("← better than the baseline", loc="left", fontsize=8, color="#555555")
@@ -194,7 +200,8 @@ def draw_curves(
                     linewidth=0,
                 )
             low, high = limits[name]
-            axes.set_ylim(*padded(scale * low, scale * high))
+            possible = (0.0, scale) if name == "error_rate" else ()
+            axes.set_ylim(*padded(scale * low, scale * high, *possible))
             axes.set_ylabel(short(label, 16 if len(names) > 1 else 30))
             axes.locator_params(axis="x", nbins=6)
             axes.locator_params(axis="y", nbins=4 if len(names) > 1 else 6)

@@ -20,6 +20,7 @@ from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.drawing import to_bytes
 from ssgan_bench.reporting.evidence import Evidence, read_evidence, write_evidence
 from ssgan_bench.reporting.markdown import to_markdown
+from ssgan_bench.reporting.scratch import scratch_folder
 from ssgan_bench.reporting.sections import build
 from ssgan_bench.reporting.tables import main_table, plain
 
@@ -75,12 +76,12 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
     with lock:
         _refuse_other_content(report_dir)
     report_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=report_dir.parent, prefix=f".{report_dir.name}-") as temporary:
-        new = Path(temporary) / "new"
+    with scratch_folder(report_dir) as temporary:
+        new = temporary / "new"
         (new / "evidence").mkdir(parents=True)
         fill_evidence(new / "evidence")
         answer, table = _fill(new, read_evidence(new / "evidence"))
-        old = Path(temporary) / "old"
+        old = temporary / "old"
         with lock:
             _refuse_other_content(report_dir)
             if report_dir.exists():

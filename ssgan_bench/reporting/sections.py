@@ -136,7 +136,9 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
     )
     single = "" if single_seed(study) else "; faint: single runs"
     large = "Marker: mean" if not single_seed(study) else "Marker: the one value"
-    caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better."
+    is_possible = unit.limits[0] <= limits[0] and limits[1] <= unit.limits[1]
+    cut = "" if is_possible else " Intervals that leave the possible range are cut off; the table has them whole."
+    caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better.{cut}"
     return Section("results", "Results", (Figures(tuple(shown), caption, "tables/main.csv"), table))
 
 

@@ -29,6 +29,8 @@ class Unit:
     difference: str
     """Unit of a difference in running text, with a leading space; empty without one."""
     decimals: int
+    limits: tuple[float, float]
+    """What a stored value can be at all; a t interval of few seeds goes further."""
 
 
 def unit_of(evidence: Evidence) -> Unit:
@@ -37,10 +39,11 @@ def unit_of(evidence: Evidence) -> Unit:
     if metric == "error_rate":
         sizes = evidence.runs["num_test"].dropna()
         decimals = 2 if len(sizes) and float(sizes.min()) >= 2000 else 1
-        return Unit("test error", "test error (%)", 100.0, " %", " percentage points", decimals)
+        return Unit("test error", "test error (%)", 100.0, " %", " percentage points", decimals, (0.0, 1.0))
     name = {"nll": "test negative log-likelihood", "ece": "test calibration error"}.get(metric, metric)
     axis = f"{name} (nats)" if metric == "nll" else name
-    return Unit(name, axis, 1.0, " nats" if metric == "nll" else "", " nats" if metric == "nll" else "", 3)
+    limits = (0.0, math.inf) if metric == "nll" else (0.0, 1.0)
+    return Unit(name, axis, 1.0, " nats" if metric == "nll" else "", " nats" if metric == "nll" else "", 3, limits)
 
 
 def number(value: float, decimals: int, *, sign: bool = False) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
-from ssgan_bench.trials.presence import Presence
+from ssgan_bench.trials.presence import Presence, folder_lock, sweep
 from ssgan_bench.trials.queue import Queue
 from ssgan_bench.trials.worker import Event, WorkerSpec, work
 
@@ -118,6 +118,8 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
     context = multiprocessing.get_context("spawn")
     processes: list[_Process] = []
     idle_since: float | None = None
+    with folder_lock(spec.folder):
+        sweep(spec.folder)
     with (
         closing(Presence(spec.folder)),
         closing(Queue(spec.url, spec.plan, spec.folder, create=True)) as queue,

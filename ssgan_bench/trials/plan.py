@@ -6,7 +6,7 @@ from typing import Any
 
 import ssgan_bench.methods  # noqa: F401  (makes the methods' configurations known)
 from ssgan_bench import PROTOCOL_VERSION
-from ssgan_bench.config import ConfigError, Mistake, RunConfig, digest, parse_run_config
+from ssgan_bench.config import ConfigError, Mistake, RunConfig, digest, flatten, parse_run_config
 from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
 from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
@@ -158,7 +158,7 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
             found.append(f"levels of {was.key} {list(was.levels)} -> {list(now.levels)}")
     if not found:
         for was_cell, now_cell in zip(old.cells, new.cells, strict=False):
-            before, after = _flat(was_cell.config), _flat(now_cell.config)
+            before, after = flatten(was_cell.config), flatten(now_cell.config)
             found += [
                 f"{key} {show(before.get(key))} -> {show(after.get(key))}"
                 for key in sorted(before.keys() | after.keys())
@@ -174,14 +174,6 @@ def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
         for part in reversed(key.split(".")):
             value = {part: value}
         result = _merged(result, value)
-    return result
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    result: dict[str, Any] = {}
-    for key, value in nested.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
 
 

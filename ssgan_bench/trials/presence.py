@@ -1,12 +1,12 @@
 """Who works in a study folder: lock files that the system frees when their process dies, however it dies."""
 
-import socket
 import uuid
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ssgan_bench.records.store import write_atomically
+from ssgan_bench.records.provenance import machine_id
+from ssgan_bench.records.store import PARTIAL_FILES, write_atomically
 
 
 def folder_lock(folder: Path) -> FileLock:
@@ -27,14 +27,15 @@ def folder_id(folder: Path) -> str:
 
 
 class Presence:
-    """A living process's name, `host:uuid`, proved by a lock file in `workers/`."""
+    """A living process's name, `machine:uuid`, proved by a lock file in `workers/`."""
 
     def __init__(self, folder: Path):
-        self.name = f"{socket.gethostname()}:{uuid.uuid4().hex}"
+        self.name = f"{machine_id()}:{uuid.uuid4().hex}"
         path = _path(folder, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path)
-        self._lock.acquire()
+        with folder_lock(folder):  # `sweep` must not find the file before it is locked
+            self._lock.acquire()
 
     def close(self) -> None:
         """Give the name up."""
@@ -43,10 +44,28 @@ class Presence:
 
 
 def is_alive(folder: Path, name: str) -> bool:
-    """Whether the named process may be alive; one of another machine always may, one without a name never."""
-    if name.partition(":")[0] != socket.gethostname():
+    """Whether the named process may be alive; one of another machine always may, one without a name never.
+
+    After a restart this machine counts as another one: its earlier processes are given up by their heartbeat.
+    """
+    if name.partition(":")[0] != machine_id():
         return bool(name)
     return _is_locked(_path(folder, name))
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that were killed left behind: their lock files, and files that they had begun to write.
+
+    Only this machine's lock files can be judged. Begun files have no owner's name: they are deleted when no process
+    works in the folder and no other machine's lock file is there. Call it under `folder_lock`.
+    """
+    for path in (folder / "workers").glob(f"{machine_id()}.*.lock"):
+        if not _is_locked(path):
+            path.unlink(missing_ok=True)
+    if not any((folder / "workers").glob("*.lock")):
+        for place in ("", "records/", "samples/*/", "failures/"):
+            for path in folder.glob(place + PARTIAL_FILES):
+                path.unlink(missing_ok=True)
 
 
 def anyone_alive(folder: Path) -> bool:
@@ -61,7 +80,7 @@ def forget(folder: Path, name: str) -> None:
 
 
 def _path(folder: Path, name: str) -> Path:
-    return folder / "workers" / f"{name.partition(':')[2]}.lock"
+    return folder / "workers" / f"{name.replace(':', '.')}.lock"
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,17 +1,42 @@
 """Read a study file: one TOML file is one question; values only, no logic."""
 
+import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from ssgan_bench.config import ConfigError, Frozen, Mistake, mistakes_in
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+COMMANDS = ("audit",)
+"""Words that `python -m ssgan_bench.study` takes for a command, and so no names of studies."""
+
+
+def _plain_name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9_-]{1,64}", text):
+        raise ValueError("must be 1 to 64 lowercase letters, digits, _ and -")
+    return text
+
+
+def _dotted_key(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", text):
+        raise ValueError("must be a dotted configuration key, such as data.num_labels")
+    return text
+
+
+def _level(value: Any) -> Any:
+    """Say once what pydantic says of every member of a union."""
+    if not isinstance(value, Level) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("must be a finite number, text, true or false")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Level = int | float | str | bool
-Levels = Annotated[list[Level], Field(min_length=1, max_length=1000)]
+Levels = Annotated[list[Annotated[Level, BeforeValidator(_level)]], Field(min_length=1, max_length=1000)]
 
 
 class Arm(Frozen):
@@ -25,7 +50,7 @@ class Arm(Frozen):
 class Factor(Frozen):
     """One varied quantity, crossed with the arms."""
 
-    key: Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")]
+    key: Annotated[str, AfterValidator(_dotted_key)]
     """Dotted configuration key."""
     label: Annotated[str, Field(min_length=1, max_length=100)]
     levels: Levels | None = None
@@ -73,7 +98,7 @@ class StudyFile(Frozen):
 
 def show(value: Any) -> str:
     """Show a value in an error message, shortened."""
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)  # as TOML writes it
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -84,7 +109,7 @@ def refuse(source: str, mistakes: list[Mistake]) -> ConfigError:
 
 
 def _describe(mistake: Mistake) -> str:
-    if isinstance(mistake.value, dict):  # about several values at once: the message names them
+    if isinstance(mistake.value, dict):  # about several of its values at once: the message names them
         return mistake.message
     value = "" if mistake.value is None else f" = {show(mistake.value)}"
     return f"{mistake.key}{value}: {mistake.message}"
@@ -107,6 +132,9 @@ def read_study(path: Path) -> StudyFile:
     except ValidationError as error:
         raise refuse(str(path), mistakes_in(error, StudyFile)) from None
     mistakes = []
+    if study.name in COMMANDS:
+        message = f"a command of python -m ssgan_bench.study; give the study another name than {' or '.join(COMMANDS)}"
+        mistakes.append(Mistake(key="name", value=study.name, message=message))
     if study.baseline not in study.arms:
         mistakes.append(
             Mistake(key="baseline", value=study.baseline, message=f"not an arm; arms: {', '.join(study.arms)}")

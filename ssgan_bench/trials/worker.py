@@ -34,7 +34,7 @@ class Event:
     """started | finished | fatal."""
     cell_id: str = ""
     text: str = ""
-    """For finished: the status; for fatal: what concerns every cell, such as a full disk."""
+    """Only for fatal: what concerns every cell, such as a full disk."""
 
 
 def work(spec: WorkerSpec, events: Connection) -> None:
@@ -82,7 +82,7 @@ def _work(spec: WorkerSpec, events: Connection) -> None:
             raise
         finally:
             heartbeat.set()
-        events.send(Event("finished", claim.cell_id, record.status))
+        events.send(Event("finished", claim.cell_id))
         if record.status == "failed" and spec.device.startswith("cuda"):
             sys.exit(1)  # the CUDA context may be damaged; the coordinator starts a fresh process
     presence.close()

@@ -15,8 +15,6 @@ from tiny_runs import (
     textured_images,
     tiny_batches,
     tiny_config,
-    tiny_labels,
-    tiny_splits,
     tiny_trainer,
     train_tiny,
 )
@@ -74,26 +72,6 @@ def test_the_number_of_evaluations_does_not_change_the_weights():
         train_tiny(tiny_config(train={"epochs": 2, "evaluations": evaluations}))[1] for evaluations in (1, 2, 5, 100)
     }
     assert len(digests) == 1
-
-
-@pytest.mark.parametrize("network", [{}, {"family": "mlp"}], ids=["conv", "mlp"])
-@METHODS
-def test_labels_outside_the_labeled_set_are_never_read(method, network):
-    config = tiny_config(method=method, network=network, data={"unlabeled_includes_labeled": True})
-    hidden = torch.ones(len(tiny_labels()), dtype=torch.bool)
-    hidden[torch.from_numpy(tiny_splits(config).labeled)] = False
-    garbage = tiny_labels()
-    garbage[hidden] = torch.tensor([-1, 10**9]).repeat(len(garbage))[: int(hidden.sum())]
-    honest, blind = train_tiny(config), train_tiny(config, labels=garbage)
-    assert honest[:2] == blind[:2]
-    assert all(torch.equal(a, b) for a, b in zip(honest[2], blind[2], strict=True))
-
-
-def test_labels_of_the_labeled_set_are_read():
-    config = tiny_config()
-    changed = tiny_labels()
-    changed[tiny_splits(config).labeled[0]] = (changed[tiny_splits(config).labeled[0]] + 1) % NUM_CLASSES
-    assert train_tiny(config)[1] != train_tiny(config, labels=changed)[1]
 
 
 def test_all_arms_start_from_the_same_trunk_and_see_the_same_labeled_images():

@@ -90,6 +90,8 @@ class CellRunner:
                 os.kill(os.getpid(), signal.SIGKILL)
             if behavior == "stopped":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            if behavior == "busy":
+                time.sleep(10_000)
             if behavior == "full":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.store.folder))
             if behavior in ("failed", "diverged"):

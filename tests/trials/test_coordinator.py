@@ -17,7 +17,8 @@ import pytest
 from ssgan_bench.records.store import RecordStore
 
 EIGHT = ",".join(["ok"] * 8)
-TIMEOUT = 120
+TIMEOUT = 300
+"""Seconds that nothing here takes, however busy the machine is: it ends a test that hangs."""
 
 
 class Study:
@@ -93,7 +94,7 @@ def study(tmp_path: Path) -> Iterator[Study]:
     study.kill_everything()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -136,11 +137,11 @@ def test_kills_of_the_whole_group_at_random_moments_lose_and_repeat_nothing_fini
 
 
 def test_workers_die_with_a_killed_coordinator(study: Study) -> None:
-    process = study.start(FAKE_SECONDS="60")
+    process = study.start(FAKE_SECONDS="10000")
     assert wait_until(lambda: len(study.executions()) == 2)
     process.kill()
     process.wait()
-    assert wait_until(lambda: not members(process.pid), 10), members(process.pid)
+    assert wait_until(lambda: not members(process.pid)), members(process.pid)
 
 
 def test_two_coordinators_started_at_once_share_the_cells(study: Study) -> None:
@@ -155,19 +156,20 @@ def test_two_coordinators_started_at_once_share_the_cells(study: Study) -> None:
 
 @pytest.mark.parametrize("how", ["sigterm", "ctrl-c with a paused worker"])
 def test_an_interrupted_run_ends_soon_and_continues_without_repeating(study: Study, how: str) -> None:
-    first_cell = "stopped-once" if "paused" in how else "ok"
+    # One of the two workers is busy for ever, or paused, when the interrupt comes; the other goes from cell to cell.
+    first_cell = "stopped-once" if "paused" in how else "busy-once"
     behaviors = ",".join([first_cell] + ["ok"] * 7)
     process = study.start(behaviors, FAKE_SECONDS="0.3")
     assert wait_until(lambda: len(study.record_files()) >= 2)
-    interrupted_at = time.monotonic()
     if how == "sigterm":
         process.terminate()
     else:
         os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=TIMEOUT)
-    assert time.monotonic() - interrupted_at < 5
+    output, _ = process.communicate(
+        timeout=TIMEOUT
+    )  # it waits for no cell, which a clock cannot tell on a busy machine
     assert (process.returncode, output) == (130, "")  # no traceback from a worker either
-    assert wait_until(lambda: not members(process.pid), 2)
+    assert wait_until(lambda: not members(process.pid))
     before = study.record_files()
     assert study.run(behaviors)[0] == 0
     assert before.items() <= study.record_files().items()
@@ -202,7 +204,9 @@ def test_a_paused_worker_is_waited_for(study: Study) -> None:
 
 
 def test_a_worker_paused_beyond_its_heartbeat_loses_its_cell_and_drops_its_result(study: Study) -> None:
-    process = study.start("stopped-once,ok,ok", FAKE_GRACE_SECONDS="3")
+    process = study.start(
+        "stopped-once,ok,ok", FAKE_GRACE_SECONDS="10"
+    )  # so long may a busy machine delay a living worker's heartbeat
     assert wait_until(lambda: len(study.record_files()) == 3)  # another worker ran the cell
     os.killpg(process.pid, signal.SIGCONT)
     assert process.communicate(timeout=TIMEOUT) == ("3 finished;\n", None)

@@ -11,7 +11,7 @@ from fake_study import make_plan, make_record
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import RunRecord, StudyPlan
-from ssgan_bench.trials.presence import Presence, anyone_alive, folder_id
+from ssgan_bench.trials.presence import Presence, folder_id
 from ssgan_bench.trials.queue import Queue, StorageError, sqlite_url, study_name
 
 PLAN = make_plan(["x", "y", "z"])
@@ -198,11 +198,3 @@ def test_a_database_that_breaks_later_is_one_clear_error(open_queue: OpenQueue, 
     update(queue)
     with pytest.raises(StorageError, match="no such table"):
         queue.claim("another-machine:1")
-
-
-def test_presence_ends_with_the_process_that_has_it(tmp_path: Path) -> None:
-    assert not anyone_alive(tmp_path)
-    presence = Presence(tmp_path)
-    assert anyone_alive(tmp_path)
-    presence.close()
-    assert not anyone_alive(tmp_path)

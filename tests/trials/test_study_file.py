@@ -72,6 +72,73 @@ def test_an_impossible_number_of_seeds_is_refused(tmp_path: Path, seeds: str) ->
     assert line.startswith("presets.quick.seeds = ")
 
 
+MISTAKES = {
+    "text for a choice": (
+        'name = "tiny"',
+        'name = "tiny"\nmetric = "accuracy"',
+        "metric = 'accuracy': must be 'error_rate', 'nll' or 'ece'",
+    ),
+    "text for a number": (
+        "seeds = 8",
+        'seeds = "8"',
+        "presets.quick.seeds = '8': must be a whole number, at least 1 and at most 1000",
+    ),
+    "true for a number": (
+        "seeds = 8",
+        "seeds = true",
+        "presets.quick.seeds = true: must be a whole number, at least 1 and at most 1000",
+    ),
+    "a negative number": ("seeds = 8", "seeds = -1", "presets.quick.seeds = -1: must be at least 1 and at most 1000"),
+    "a number for a list": ("[20]", "20", "factors.0.levels = 20: must be a list in brackets, such as [1, 2]"),
+    "a list in a list": (
+        "[20]",
+        "[20, [50]]",
+        "factors.0.levels.1 = [50]: must be a finite number, text, true or false",
+    ),
+    "a level that is no number": (
+        "[20]",
+        "[nan]",
+        "factors.0.levels.0 = nan: must be a finite number, text, true or false",
+    ),
+    "no arm": ('[arms.a]\nlabel = "A"\nset.method.name = "supervised"', "[arms]", "arms: must not be empty"),
+    "no table of arms": ('[arms.a]\nlabel = "A"\nset.method.name = "supervised"', "", "arms: required, but missing"),
+    "text for an arm": (
+        '[arms.a]\nlabel = "A"\nset.method.name = "supervised"',
+        'arms.a = "A"',
+        "arms.a = 'A': must be a table; known here: label, set",
+    ),
+    "one table of factors": ("[[factors]]", "[factors]", "factors: must be a list of tables, each under [[factors]]"),
+    "an unknown preset": (
+        "presets.quick",
+        "presets.fast",
+        "presets.fast: as a name, must be 'quick', 'standard' or 'full'",
+    ),
+    "spaces in a name": (
+        '"tiny"',
+        '"Tiny Study"',
+        "name = 'Tiny Study': must be 1 to 64 lowercase letters, digits, _ and -",
+    ),
+    "a key without its table": (
+        "data.num_labels",
+        "num_labels",
+        "factors.0.key = 'num_labels': must be a dotted configuration key, such as data.num_labels",
+    ),
+    "no words": ('"Q?"', '""', "question = '': must not be empty"),
+    "the name of a command": (
+        '"tiny"',
+        '"audit"',
+        "name = 'audit': a command of python -m ssgan_bench.study; give the study another name than audit",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_typical_mistake_is_one_line_that_says_what_is_allowed(tmp_path: Path, mistake: str) -> None:
+    right, wrong, line = MISTAKES[mistake]
+    assert right in GOOD
+    assert refusal(write(tmp_path, GOOD.replace(right, wrong))) == [line]
+
+
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"name = 1\nname = 2"])
 def test_what_is_not_toml_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tiny.toml"
