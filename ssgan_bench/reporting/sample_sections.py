@@ -1,5 +1,6 @@
 """The section on sample quality: how good the generators are, and whether better classifiers have worse ones."""
 
+import math
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,7 @@ def _unmeasured(runs: pd.DataFrame, analysis: Analysis) -> int:
 
 def _means_table(means: list[SampleMeans], runs: pd.DataFrame, analysis: Analysis) -> Table:
     study = analysis.evidence.study
-    units = {name: Unit(name, name, 1.0, "", "", DECIMALS[name]) for name in DISTANCES}
+    units = {name: Unit(name, name, 1.0, "", "", DECIMALS[name], (-math.inf, math.inf)) for name in DISTANCES}
     rows = [
         (
             FLOOR if row.arm is None else analysis.label(row.arm),
