@@ -96,8 +96,10 @@ class OptimizerConfig(Frozen):
 class TrainConfig(Frozen):
     """How long and in what pieces a run trains."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 7
-    """Passes over the unlabeled images; every arm of a study takes the same number of steps."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Passes over the unlabeled images; give this or steps. Every arm of a study takes the same number of steps."""
+    steps: Annotated[int, Field(ge=1, le=10**8)] | None = None
+    """Steps in all; give this or epochs. For comparing unlabeled sets of different sizes, whose epochs differ."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     """Unlabeled images, and generated images, per step."""
     labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
@@ -108,6 +110,19 @@ class TrainConfig(Frozen):
     """Decay of a moving average of the weights, used for evaluation; None evaluates the weights themselves."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run. Part of the configuration, since it changes the order of floating-point sums."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of train.epochs and train.steps")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Number of steps of a run whose epochs have `steps_per_epoch` steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # exactly one of the two is given
+        return self.epochs * steps_per_epoch
 
 
 class MethodConfig(Frozen):
@@ -162,7 +177,7 @@ class RunConfig(Frozen):
     network: NetworkConfig = NetworkConfig()
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_resolve_method)]
     optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig
     split_seed: Seed = 0
     """Decides which images are labeled, validation and (without an official test set) test."""
     model_seed: Seed = 0

@@ -81,7 +81,7 @@ class Trainer:
     def __init__(self, config: RunConfig, batches: Batches, num_classes: int):
         self.config, self.batches = config, batches
         self.device = batches.images.device
-        self.total_steps = config.train.epochs * batches.steps_per_epoch
+        self.total_steps = config.train.total_steps(batches.steps_per_epoch)
         self.method: Method = build_method(config, batches.channels, num_classes)
         initialize(self.method, config.model_seed, batches.images_for_initialization)
         weight_decays = {self.method.discriminator: config.optimizer.weight_decay}

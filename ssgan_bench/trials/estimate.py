@@ -83,7 +83,7 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     make_deterministic(config.train.num_threads)
     info = describe(config.data.dataset)
     held_out = config.data.num_validation + (config.data.num_test if info.num_test is None else 0)
-    steps = config.train.epochs * ((info.num_train - held_out) // config.train.batch_size)
+    steps = config.train.total_steps((info.num_train - held_out) // config.train.batch_size)
     num_made_up = 2 * config.train.batch_size
     rng = numpy_generator(0, "estimate")
     size = info.native_size or config.data.image_size

@@ -12,6 +12,8 @@ from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
 
 MAX_CELLS = 20_000
 SEED_KEYS = {"split_seed", "model_seed"}
+EXCLUSIVE = (("train.epochs", "train.steps"), ("data.num_labels", "data.labeled_rate"))
+"""Pairs of which a configuration holds one; the one that a higher layer gives replaces the other of a lower layer."""
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def make_plan(
     if preset is None:
         raise ConfigError(f"{source}: no preset {preset_name!r}; it has {', '.join(study.presets)}")
     overrides = dict(overrides)
+    _refuse_hidden_factor(study, overrides)
     factors = []
     for factor in study.factors:
         given = overrides.pop(factor.key, None)
@@ -81,7 +84,7 @@ def make_plan(
         }
         values: dict[str, Any] = {}
         for layer in reversed(layers.values()):
-            values = _merged(values, layer)
+            values = _merged(_without_replaced(values, layer), layer)
         config, found = parse_run_config(values)
         for name in SEED_KEYS & values.keys():
             found.append(Mistake(key=name, value=values[name], message="the seeds are counted: use --seeds or seeds"))
@@ -182,6 +185,25 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both_tables = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = _merged(result[key], value) if both_tables else value
     return result
+
+
+def _without_replaced(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Copy of `under` without values that a value of `over` excludes; both in `over` are a mistake of that layer."""
+    given = _flat(over)
+    for pair in EXCLUSIVE:
+        if len(chosen := [key for key in pair if given.get(key) is not None]) == 1:
+            section, option = next(key for key in pair if key != chosen[0]).split(".")
+            if isinstance(under.get(section), dict):
+                under = under | {section: {k: v for k, v in under[section].items() if k != option}}
+    return under
+
+
+def _refuse_hidden_factor(study: StudyFile, overrides: dict[str, Any]) -> None:
+    """A value that takes the place of a factor would make its levels names of one and the same configuration."""
+    keys = {factor.key for factor in study.factors}
+    for one, other in [pair[::order] for pair in EXCLUSIVE for order in (1, -1)]:
+        if one in overrides and other in keys:
+            raise ConfigError(f"--set {one}: takes the place of {other}, which this study varies; set {other} instead")
 
 
 def _origin(key: str, layers: dict[str, dict[str, Any]]) -> str:
