@@ -29,9 +29,9 @@ def test_a_study_is_named_like_its_file_and_has_a_card_and_all_presets(path: Pat
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_preset_resolves_and_can_show_something(path: Path, preset: str) -> None:
     plan = make_plan(read_study(path), str(path), preset, {})
-    assert len(plan.cells) == len(plan.arms) * len(plan.seeds) * len(
-        {tuple(cell.levels.values()) for cell in plan.cells}
-    )
+    seeds = {(cell.split_seed, cell.model_seed) for cell in plan.cells}
+    levels = {tuple(cell.levels.values()) for cell in plan.cells}
+    assert len(plan.cells) == len(plan.arms) * len(seeds) * len(levels)
     assert plan.baseline in [arm.name for arm in plan.arms]
     assert set(plan.family) <= set(plan.factors[0].levels)
     assert len(plan.seeds) >= 8  # PROTOCOL.md: fewer are no claim

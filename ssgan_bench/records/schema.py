@@ -33,6 +33,13 @@ class Cell(Frozen):
     cell_id: str
     """First 16 hex digits of the digest of configuration and protocol version; names the record's file."""
 
+    @property
+    def seed_text(self) -> str:
+        """Its seeds in words: one number where the two are equal, as they are unless a study crosses them."""
+        if self.split_seed == self.model_seed:
+            return f"seed {self.model_seed}"
+        return f"split seed {self.split_seed}, model seed {self.model_seed}"
+
 
 class FactorInfo(Frozen):
     """One varied quantity."""
@@ -65,6 +72,7 @@ class StudyPlan(Frozen):
     """Levels of the first factor whose comparisons with the baseline are the declared family of tests (Holm); the
     comparisons at other levels are descriptive."""
     seeds: tuple[int, ...]
+    """Every number that is a split seed or a model seed of some cell."""
     cells: tuple[Cell, ...]
 
     def fingerprint(self) -> str:
@@ -93,6 +101,8 @@ class CurvePoint(Frozen):
 
     step: int
     epoch: float
+    labels_used: int
+    """Distinct images whose labels the steps so far have used."""
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
     validation: dict[str, float]

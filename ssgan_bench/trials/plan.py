@@ -45,7 +45,8 @@ def make_plan(
         source: its path, for messages.
         preset_name: quick, standard or full.
         overrides: dotted key -> value from the command line; for a factor's key, its level or list of levels.
-        seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed.
+        seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed. Of a preset that
+            crosses the two, the number of each: N x N pairs.
 
     Raises:
         ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
@@ -65,9 +66,9 @@ def make_plan(
         if len(set(levels)) < len(levels):
             raise ConfigError(f"{source}: levels of {factor.key}: a value stands twice in {levels}")
         factors.append(FactorInfo(key=factor.key, label=factor.label, levels=tuple(levels)))
-    num_seeds = preset.seeds if seeds is None else seeds
+    seed_pairs = preset.seed_pairs(seeds)
     combinations = list(itertools.product(*(factor.levels for factor in factors)))
-    total = len(combinations) * len(study.arms) * num_seeds
+    total = len(combinations) * len(study.arms) * len(seed_pairs)
     if total > MAX_CELLS:
         raise ConfigError(f"{source}: {total} cells; at most {MAX_CELLS} fit one study (fewer seeds or levels)")
 
@@ -95,8 +96,8 @@ def make_plan(
         raise refuse(source, mistakes)
     _refuse_equal_cells(source, configs)
     cells = [
-        make_cell(arm, levels, config.model_copy(update={"split_seed": seed, "model_seed": seed}))
-        for seed in range(preset.first_seed, preset.first_seed + num_seeds)
+        make_cell(arm, levels, config.model_copy(update={"split_seed": split_seed, "model_seed": model_seed}))
+        for split_seed, model_seed in seed_pairs
         for arm, levels, config in configs
     ]
     return StudyPlan(
@@ -110,7 +111,7 @@ def make_plan(
         arms=tuple(ArmInfo(name=name, label=arm.label) for name, arm in study.arms.items()),
         factors=tuple(factors),
         family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
-        seeds=tuple(range(preset.first_seed, preset.first_seed + num_seeds)),
+        seeds=tuple(sorted({seed for pair in seed_pairs for seed in pair})),
         cells=tuple(cells),
     )
 

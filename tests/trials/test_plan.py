@@ -196,6 +196,45 @@ def test_a_changed_question_is_another_study_and_says_what_changed(change: dict[
     assert changes_between(plan(), plan(**change))
 
 
+CROSSED = {
+    "quick": {
+        **{key: VALUES["presets"]["quick"][key] for key in ("description", "set")},
+        "split_seeds": 3,
+        "model_seeds": 2,
+        "first_seed": 100,
+    }
+}
+
+
+def seed_pairs(found: StudyPlan) -> list[tuple[int, int]]:
+    return list(dict.fromkeys((cell.split_seed, cell.model_seed) for cell in found.cells))
+
+
+def test_crossed_seeds_make_a_cell_of_every_pair() -> None:
+    crossed = plan(presets=CROSSED)
+    assert sorted(seed_pairs(crossed)) == [(100 + split, 100 + model) for split in range(3) for model in range(2)]
+    assert len(crossed.cells) == 2 * 2 * 6
+    assert len({cell.cell_id for cell in crossed.cells}) == 2 * 2 * 6
+    assert all(c.config["split_seed"] == c.split_seed and c.config["model_seed"] == c.model_seed for c in crossed.cells)
+    assert crossed.seeds == (100, 101, 102)
+    assert crossed.fingerprint() == plan().fingerprint()  # other seeds of the same study
+
+
+def test_a_number_of_seeds_on_the_command_line_is_that_of_each_kind_and_extends_a_smaller_cross() -> None:
+    two, four = plan(presets=CROSSED, seeds=2), plan(presets=CROSSED, seeds=4)
+    assert sorted(seed_pairs(two)) == [(100, 100), (100, 101), (101, 100), (101, 101)]
+    assert len(seed_pairs(four)) == 16
+    assert seed_pairs(four)[:4] == seed_pairs(two)
+    assert {cell.cell_id for cell in two.cells} < {cell.cell_id for cell in four.cells}
+
+
+def test_the_cells_of_a_pair_of_seeds_come_together() -> None:
+    cells = plan(presets=CROSSED).cells
+    assert [(c.split_seed, c.model_seed) for c in cells[:4]] == [(100, 100)] * 4
+    assert cells[0].seed_text == "seed 100"
+    assert {c.seed_text for c in cells} >= {"split seed 102, model seed 101"}
+
+
 def test_seeds_count_from_the_presets_first_seed() -> None:
     moved = plan(presets={"quick": VALUES["presets"]["quick"] | {"first_seed": 100}})
     assert moved.seeds == (100, 101)
