@@ -26,6 +26,8 @@ CHANGES = {
         "class_balance": "proportional",
         "label_protocol": "resampled",
         "unlabeled_includes_labeled": False,
+        "num_unlabeled": 13,
+        "classes": (0, 2),
         "num_validation": 6,
         "num_test": 6,
     },
@@ -55,7 +57,7 @@ CHANGES = {
         "feature_matching_reduction": "sum",
     },
 }
-"""For every field a value other than DEFAULTS' (labeled_rate and steps, which exclude others, have tests of their own)."""
+"""For every field a value other than DEFAULTS'; those that need or exclude others have tests of their own."""
 
 
 def mistakes_of(**changes):
@@ -91,7 +93,7 @@ def test_every_mistake_is_reported_at_once_under_its_dotted_key():
         "split_seed",
         "other",
     }
-    assert mistakes["data.colour"].message.startswith("unknown key; known here: class_balance, dataset, ")
+    assert mistakes["data.colour"].message.startswith("unknown key; known here: class_balance, classes, dataset, ")
     assert mistakes["method.weight"].message.startswith("unknown key; known here: adversarial_weight, ")
     assert mistakes["train.batch_size"].value == 64.5
     assert mistakes["network.width"].message == "Input should be greater than or equal to 4"
@@ -256,6 +258,8 @@ def test_any_change_changes_the_digest():
     changed += [tiny_config(split_seed=1), tiny_config(model_seed=1), tiny_config(method={"name": "supervised"})]
     changed += [tiny_config(data={"num_labels": None, "labeled_rate": 0.2})]
     changed += [tiny_config(train={"epochs": None, "steps": 6})]
+    mixed = {"classes": (0, 1), "unlabeled_includes_labeled": False}
+    changed += [tiny_config(data={**mixed, "foreign_share": share}) for share in (None, 0.0, 0.5)]
     digests = {config.digest() for config in [tiny_config(), *changed]}
     assert len(digests) == len(changed) + 1
 
@@ -263,7 +267,7 @@ def test_any_change_changes_the_digest():
 @pytest.mark.parametrize(
     ("section", "cls", "tested_apart"),
     [
-        ("data", DataConfig, {"labeled_rate"}),
+        ("data", DataConfig, {"labeled_rate", "foreign_share"}),
         ("network", NetworkConfig, set()),
         ("optimizer", OptimizerConfig, set()),
         ("train", TrainConfig, {"steps"}),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures, run_tables, tables
+from ssgan_bench.reporting import figures, label_sections, run_tables, tables
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM, answer, effect_of_losses
 from ssgan_bench.reporting.document import (
@@ -63,6 +63,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         _certainty,
         _main,
         _differences,
+        *([label_sections.labels_used] if label_sections.varies_label_protocol(analysis) else []),
         _curves,
         _samples,
         _timing,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssgan_bench.config import RunConfig
+from ssgan_bench.config import DataConfig, RunConfig
 from ssgan_bench.data.batches import Batches
-from ssgan_bench.data.datasets import describe
+from ssgan_bench.data.datasets import DatasetInfo, describe
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.evaluation.classification import predict
 from ssgan_bench.methods.base import Method
@@ -82,14 +82,14 @@ def _cost_name(cell: Cell) -> str:
 def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     make_deterministic(config.train.num_threads)
     info = describe(config.data.dataset)
-    held_out = config.data.num_validation + (config.data.num_test if info.num_test is None else 0)
-    steps = config.train.total_steps((info.num_train - held_out) // config.train.batch_size)
+    num_classes = len(config.data.classes or info.class_names)
+    steps = config.train.total_steps(max(1, _num_unlabeled(config.data, info) // config.train.batch_size))
     num_made_up = 2 * config.train.batch_size
     rng = numpy_generator(0, "estimate")
     size = info.native_size or config.data.image_size
     shape = (num_made_up, info.channels, size, size)
     images = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device)
-    labels = torch.from_numpy(rng.integers(0, info.num_classes, num_made_up)).to(device)
+    labels = torch.from_numpy(rng.integers(0, num_classes, num_made_up)).to(device)
     everything = np.arange(num_made_up)
     splits = Splits(
         labeled=everything[:20],
@@ -101,7 +101,7 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     )
     uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
     batches = Batches(images, labels, splits, config, uses_unlabeled=uses_unlabeled)
-    trainer = Trainer(config, batches, info.num_classes)
+    trainer = Trainer(config, batches, num_classes)
     trainer.set_training(True)
     trainer.step(0)
     done, start = 0, _now(device)
@@ -113,9 +113,25 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     start = _now(device)
     predict(trainer.classify, images, config.data.image_size)
     image_seconds = (_now(device) - start) / num_made_up
-    num_test = config.data.num_test if info.num_test is None else info.num_test
+    num_test = config.data.num_test if info.num_test is None else info.num_test * num_classes // info.num_classes
     evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + num_test
     return ArmCost(step_seconds * 1e3, steps, steps * step_seconds + evaluated * image_seconds)
+
+
+def _num_unlabeled(config: DataConfig, info: DatasetInfo) -> int:
+    """Size of the unlabeled set, if all classes were equally frequent."""
+    num_classes = len(config.classes or info.class_names)
+    num_train = info.num_train * num_classes // info.num_classes
+    num_train -= config.num_validation + (config.num_test if info.num_test is None else 0)
+    num_labels = round(config.labeled_rate * num_train) if config.labeled_rate else config.num_labels or 0
+    others = num_train - num_labels
+    if config.num_unlabeled is not None:
+        others = config.num_unlabeled
+    elif config.foreign_share is not None:
+        others = others * min(num_classes, info.num_classes - num_classes) // num_classes
+    else:
+        others += info.num_extra_unlabeled
+    return others + (num_labels if config.unlabeled_includes_labeled else 0)
 
 
 def _now(device: torch.device) -> float:
