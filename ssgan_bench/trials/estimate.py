@@ -23,6 +23,8 @@ TIMED_SECONDS = 1.0
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
 LABEL_BUDGETS = ("data.num_labels", "data.labeled_rate")
+UNLABELED_SETS = ("data.num_unlabeled", "data.foreign_share")
+"""Of no influence on the cost where the number of steps is given."""
 RECORD_KIB = 12.0
 """Typical size of a record."""
 
@@ -42,7 +44,7 @@ class Estimate:
     """Cost of all cells of a plan."""
 
     arms: dict[str, ArmCost]
-    """By arm, and by level where a factor other than the label budget varies."""
+    """By arm, and by level where a factor varies that changes the cost."""
     total_seconds: float
     memory_mib: float
     """Per worker, on the training device."""
@@ -74,8 +76,9 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
 
 
 def _cost_name(cell: Cell) -> str:
-    """Cells of one name cost the same: the arm and all levels but the label budget."""
-    levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in LABEL_BUDGETS]
+    """Cells of one name cost the same: the arm and all levels but those that only choose other images."""
+    free = LABEL_BUDGETS if cell.config["train"]["steps"] is None else (*LABEL_BUDGETS, *UNLABELED_SETS)
+    levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in free]
     return ", ".join([cell.arm, *levels])
 
 
