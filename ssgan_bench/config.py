@@ -131,8 +131,9 @@ class TrainConfig(Frozen):
     """Steps in all; give this or epochs. For comparing unlabeled sets of different sizes, whose epochs differ."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     """Unlabeled images, and generated images, per step."""
-    labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Labeled images per step under the fixed label protocol."""
+    labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["as_masked"] = 32
+    """Labeled images per step under the fixed label protocol; as_masked: as many as the mask of the resampled protocol
+    keeps of a batch, int(labeled_rate * batch_size), so that the two can be compared."""
     evaluations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Points of the curves, evenly spaced, the last one after the last step."""
     weight_average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None

@@ -46,6 +46,22 @@ def scale_images(images: Tensor, image_size: int) -> Tensor:
     return F.interpolate(scaled, size=(image_size, image_size), mode="bilinear", antialias=shrinks)
 
 
+def _num_masked(config: RunConfig, splits: Splits) -> int:
+    """Labels that the article's mask keeps of a batch: int(rate * B)."""
+    rate = config.data.labeled_rate or splits.num_labels / splits.num_train
+    if num_masked := int(rate * config.train.batch_size):
+        return num_masked
+    option = (
+        "data.label_protocol = 'resampled'"
+        if config.data.label_protocol == "resampled"
+        else "train.labeled_batch_size = 'as_masked'"
+    )
+    raise ConfigError(
+        f"{option}: a labeled rate of {rate:.4g} keeps no label in a batch of {config.train.batch_size}; raise the "
+        "rate or train.batch_size, or use label_protocol 'fixed' with a number as labeled_batch_size"
+    )
+
+
 class Batches:
     """Draws the batch of any step; the order depends only on `config.model_seed` and the index sets."""
 
@@ -62,7 +78,7 @@ class Batches:
         A batch that is larger than its set, labeled or unlabeled, repeats images, all equally often.
 
         Raises:
-            ConfigError: a mask would keep no label.
+            ConfigError: the article's mask, or a labeled batch of that size, would keep no label.
         """
         self.images, self.labels = images, labels
         self.config = config
@@ -74,16 +90,10 @@ class Batches:
         self.steps_per_epoch = max(1, len(splits.unlabeled) // batch_size)
         """Full batches that the unlabeled set makes; one step is an epoch where it does not fill one."""
         self._resampled = config.data.label_protocol == "resampled"
-        if self._resampled:
-            rate = config.data.labeled_rate or splits.num_labels / splits.num_train
-            self._labels_per_batch = int(rate * batch_size)
-            if self._labels_per_batch == 0:
-                raise ConfigError(
-                    f"data.label_protocol = 'resampled': a labeled rate of {rate:.4g} keeps no label in a batch of "
-                    f"{batch_size}; raise the rate or train.batch_size, or use 'fixed'"
-                )
-            self._counted_steps = 0
-            self._is_used = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        size = config.train.labeled_batch_size
+        self._labels_per_batch = size if size != "as_masked" and not self._resampled else _num_masked(config, splits)
+        self._counted_steps = 0
+        self._is_used = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
     @property
     def channels(self) -> int:
@@ -93,10 +103,9 @@ class Batches:
     @property
     def images_per_step(self) -> int:
         """Real images that one step sees, labeled and unlabeled."""
-        train = self.config.train
-        if self._resampled:
-            return train.batch_size if self.uses_unlabeled else self._labels_per_batch
-        return train.labeled_batch_size + (train.batch_size if self.uses_unlabeled else 0)
+        if not self.uses_unlabeled:
+            return self._labels_per_batch
+        return self.config.train.batch_size + (0 if self._resampled else self._labels_per_batch)
 
     def __call__(self, step: int) -> RealBatch:
         """Draw the batch of step `step` (from 0)."""
@@ -115,7 +124,7 @@ class Batches:
         The masks of the resampled protocol are drawn again for it, each once if `step` rises from call to call.
         """
         if not self._resampled:  # the cycle goes through the whole set before it repeats an image
-            return min(step * self.config.train.labeled_batch_size, len(self._labeled))
+            return min(step * self._labels_per_batch, len(self._labeled))
         if step < self._counted_steps:
             self._counted_steps = 0
             self._is_used.zero_()
@@ -125,7 +134,7 @@ class Batches:
         return int(self._is_used.sum())
 
     def _fixed_batch(self, step: int) -> RealBatch:
-        size = self.config.train.labeled_batch_size
+        size = self._labels_per_batch
         labeled = self._cycle("labeled", self._labeled, step * size, size)
         if not self.uses_unlabeled:
             return self._batch(labeled, labeled_rows=size, unlabeled_from=size)

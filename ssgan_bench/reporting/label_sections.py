@@ -59,7 +59,8 @@ def labels_used(analysis: Analysis, parts: "Parts") -> Section:
         panels.append(Figure(name, f"distinct labels used against epochs{f'; {where}' if where else ''}"))
     left_out = len(conditions(study)) - len(chosen)
     caption = (
-        "Distinct images whose labels training has used so far; dotted: the nominal number."
+        "Distinct images whose labels training has used so far; dotted: the nominal number. "
+        "Arms that draw the same labels coincide."
         + ("" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds.")
         + (f" {counted(left_out, 'further condition')} only in the CSV." if left_out else "")
     )

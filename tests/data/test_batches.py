@@ -230,6 +230,22 @@ def test_a_rate_that_masks_every_label_is_refused_with_the_numbers():
         tiny_batches(config)
 
 
+@pytest.mark.parametrize("method", [{"preset": "article"}, SUPERVISED], ids=["gan", "supervised"])
+def test_fixed_labels_can_be_as_many_per_step_as_the_mask_keeps(method):
+    as_masked = {"labeled_batch_size": "as_masked"}
+    config = tiny_config(method=method, data={**RESAMPLED, "label_protocol": "fixed"}, train=as_masked)
+    fixed = tiny_batches(config)
+    masked = tiny_batches(tiny_config(method=method, data=RESAMPLED, train=as_masked))
+    for step in range(10):
+        assert fixed(step).labeled_mask.sum() == masked(step).labeled_mask.sum() == 3
+        assert set(drawn(fixed(step).images[:3])) <= set(tiny_splits(config).labeled.tolist())
+        assert fixed.images_per_step == len(fixed(step).images)
+        assert masked.images_per_step == len(masked(step).images)
+    assert [fixed.labels_used(step) for step in (1, 6, 7, 50)] == [3, 18, 20, 20]
+    with pytest.raises(ConfigError, match=r"'as_masked': a labeled rate of 0\.1 keeps no label in a batch of 8"):
+        tiny_batches(tiny_config(data={"num_labels": None, "labeled_rate": 0.1}, train=as_masked))
+
+
 def test_pixels_are_scaled_from_0_255_to_minus_one_one():
     images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 8, 8)
     for size in (8, 16, 5):
