@@ -55,6 +55,14 @@ class DataConfig(Frozen):
     """fixed: one labeled subset per split_seed; resampled: the article's per-batch mask (leaks labels)."""
     unlabeled_includes_labeled: bool = True
     """Whether the labeled images are also drawn as unlabeled ones."""
+    num_unlabeled: Annotated[int, Field(ge=0)] | None = None
+    """Unlabeled images besides the labeled ones; None keeps all there are."""
+    classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2, strict=False)] | None = None
+    """Classes that are told apart, renumbered from 0 in this order; labeled, validation and test images are of these
+    alone, and so are the unlabeled ones unless foreign_share is given. None: all classes of the data set."""
+    foreign_share: Fraction | None = None
+    """Share of the unlabeled images whose class is none of data.classes (class mismatch, Oliver et al. 2018, P.4):
+    that share of equally many images from each of a fixed number of classes (data/splits.py)."""
     num_validation: Annotated[int, Field(ge=0)] = 200
     """Images split from training for the curves; nothing is selected on them."""
     num_test: Annotated[int, Field(ge=1)] = 397
@@ -64,6 +72,26 @@ class DataConfig(Frozen):
     def _one_budget(self) -> Self:
         if (self.num_labels is None) == (self.labeled_rate is None):
             raise ValueError("give exactly one of data.num_labels and data.labeled_rate")
+        return self
+
+    @model_validator(mode="after")
+    def _unlabeled_set_is_possible(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"data.classes = {list(self.classes)}: a class stands twice; drop one")
+        if self.foreign_share is not None and self.classes is None:
+            raise ValueError(
+                f"data.foreign_share = {self.foreign_share}: foreign to which classes? give data.classes as well"
+            )
+        if self.foreign_share is not None and self.unlabeled_includes_labeled:
+            raise ValueError(
+                f"data.foreign_share = {self.foreign_share}: the labeled images, none of them foreign, would change "
+                "that share; set data.unlabeled_includes_labeled = false"
+            )
+        if self.num_unlabeled is not None and self.label_protocol == "resampled":
+            raise ValueError(
+                f"data.num_unlabeled = {self.num_unlabeled}: under data.label_protocol = 'resampled' every training "
+                "image is labeled at some time, so there are none besides; use 'fixed' or leave it out"
+            )
         return self
 
 
@@ -100,12 +128,16 @@ class OptimizerConfig(Frozen):
 class TrainConfig(Frozen):
     """How long and in what pieces a run trains."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 7
-    """Passes over the unlabeled images; every arm of a study takes the same number of steps."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Passes over the unlabeled images (single steps where these fill no batch); give this or steps. Every arm of a
+    study takes the same number of steps."""
+    steps: Annotated[int, Field(ge=1, le=10**8)] | None = None
+    """Steps in all; give this or epochs. For comparing unlabeled sets of different sizes, whose epochs differ."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     """Unlabeled images, and generated images, per step."""
-    labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Labeled images per step under the fixed label protocol."""
+    labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["as_masked"] = 32
+    """Labeled images per step under the fixed label protocol; as_masked: as many as the mask of the resampled protocol
+    keeps of a batch, int(labeled_rate * batch_size), so that the two can be compared."""
     evaluations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Points of the curves, evenly spaced, the last one after the last step."""
     augmentation: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
@@ -114,6 +146,19 @@ class TrainConfig(Frozen):
     """Decay of a moving average of the weights, used for evaluation; None evaluates the weights themselves."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run. Part of the configuration, since it changes the order of floating-point sums."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of train.epochs and train.steps")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Number of steps of a run whose epochs have `steps_per_epoch` steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # exactly one of the two is given
+        return self.epochs * steps_per_epoch
 
 
 class MethodConfig(Frozen):
@@ -173,7 +218,7 @@ class RunConfig(Frozen):
     network: NetworkConfig = NetworkConfig()
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_resolve_method)]
     optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig
     split_seed: Seed = 0
     """Decides which images are labeled, validation and (without an official test set) test."""
     model_seed: Seed = 0

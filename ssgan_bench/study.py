@@ -52,7 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to run")
     what.add_argument("--preset", default="quick", metavar="P", help="quick (default), standard or full")
     what.add_argument("--dataset", metavar="D", help="digits, mnist, fashion_mnist, kmnist, svhn, cifar10, folder:PATH")
-    what.add_argument("--seeds", type=int, metavar="N", help="number of seeds instead of the preset's")
+    what.add_argument(
+        "--seeds", type=int, metavar="N", help="number of seeds instead of the preset's (N x N if crossed)"
+    )
     what.add_argument(
         "--set",
         action="append",
@@ -260,9 +262,16 @@ def _print_plan(
     if changes:
         print(f"  changed from this description: {', '.join(changes)}")
     print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
-    print(f"  {len(plan.arms)} arms x {factors} x {len(plan.seeds)} seeds = {len(plan.cells)} cells")
+    print(f"  {len(plan.arms)} arms x {factors} x {_seeds_text(plan)} = {len(plan.cells)} cells")
     print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")
     print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}", flush=True)
+
+
+def _seeds_text(plan: "StudyPlan") -> str:
+    if all(cell.split_seed == cell.model_seed for cell in plan.cells):
+        return f"{len(plan.seeds)} seeds"
+    split_seeds, model_seeds = ({getattr(cell, f"{kind}_seed") for cell in plan.cells} for kind in ("split", "model"))
+    return f"{len(split_seeds)} split seeds x {len(model_seeds)} model seeds"
 
 
 def _print_estimate(plan: "StudyPlan", device: str, num_workers: int, folder: Path) -> int:
@@ -279,7 +288,7 @@ def _print_estimate(plan: "StudyPlan", device: str, num_workers: int, folder: Pa
     print("  cells (arm, levels, seed, id):")
     for cell in plan.cells:
         levels = ", ".join(f"{key} = {value}" for key, value in cell.levels.items())
-        print(f"    {cell.arm}, {levels}, seed {cell.model_seed}, {cell.cell_id}")
+        print(f"    {cell.arm}, {levels}, {cell.seed_text}, {cell.cell_id}")
     print(f"  estimated time: {describe_seconds(cost.total_seconds)} for all cells with {num_workers} workers")
     print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
     print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")

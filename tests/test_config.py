@@ -26,6 +26,8 @@ CHANGES = {
         "class_balance": "proportional",
         "label_protocol": "resampled",
         "unlabeled_includes_labeled": False,
+        "num_unlabeled": 13,
+        "classes": (0, 2),
         "num_validation": 6,
         "num_test": 6,
     },
@@ -55,7 +57,7 @@ CHANGES = {
         "feature_matching_reduction": "sum",
     },
 }
-"""For every field a value other than DEFAULTS' (labeled_rate has a test of its own)."""
+"""For every field a value other than DEFAULTS'; those that need or exclude others have tests of their own."""
 
 
 def mistakes_of(**changes):
@@ -91,7 +93,7 @@ def test_every_mistake_is_reported_at_once_under_its_dotted_key():
         "split_seed",
         "other",
     }
-    assert mistakes["data.colour"].message.startswith("unknown key; known here: class_balance, dataset, ")
+    assert mistakes["data.colour"].message.startswith("unknown key; known here: class_balance, classes, dataset, ")
     assert mistakes["method.weight"].message.startswith("unknown key; known here: adversarial_weight, ")
     assert mistakes["train.batch_size"].value == 64.5
     assert mistakes["network.width"].message == "must be at least 4 and at most 512"
@@ -112,13 +114,24 @@ def test_a_method_that_does_not_exist_is_one_mistake_beside_the_others(method):
 def test_a_missing_section_is_named():
     config, mistakes = parse_run_config({})
     assert config is None
-    assert {mistake.key for mistake in mistakes} == {"data", "method"}
+    assert {mistake.key for mistake in mistakes} == {"data", "method", "train"}
 
 
 @pytest.mark.parametrize("labels", [{}, {"num_labels": 10, "labeled_rate": 0.5}], ids=["neither", "both"])
 def test_the_label_budget_is_given_exactly_once(labels):
     mistake = mistakes_of(data=labels)["data"]
     assert mistake.message == "give exactly one of data.num_labels and data.labeled_rate"
+
+
+@pytest.mark.parametrize("length", [{}, {"epochs": 7, "steps": 90}], ids=["neither", "both"])
+def test_the_length_of_training_is_given_exactly_once(length):
+    mistake = mistakes_of(train=length)["train"]
+    assert mistake.message == "give exactly one of train.epochs and train.steps"
+
+
+def test_steps_count_alone_and_epochs_by_their_length():
+    assert TrainConfig(steps=90).total_steps(6) == TrainConfig(steps=90).total_steps(1) == 90
+    assert TrainConfig(epochs=3).total_steps(6) == 18
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -169,7 +182,7 @@ def test_the_article_preset_is_the_articles_system():
     articles = OptimizerConfig(learning_rate=2e-4, beta1=0.5, beta2=0.999, epsilon=1e-8, weight_decay=0.0)
     assert OptimizerConfig() == articles
     assert NetworkConfig() == NetworkConfig(width=128, latent_dim=100, dropout=0.3, norm_momentum=0.01)
-    assert (TrainConfig().batch_size, TrainConfig().epochs) == (128, 7)
+    assert TrainConfig(epochs=7).batch_size == 128
 
 
 def test_the_improved_gan_preset_has_k_logits_and_feature_matching_only():
@@ -244,6 +257,9 @@ def test_any_change_changes_the_digest():
     ]
     changed += [tiny_config(split_seed=1), tiny_config(model_seed=1), tiny_config(method={"name": "supervised"})]
     changed += [tiny_config(data={"num_labels": None, "labeled_rate": 0.2})]
+    changed += [tiny_config(train={"epochs": None, "steps": 6})]
+    mixed = {"classes": (0, 1), "unlabeled_includes_labeled": False}
+    changed += [tiny_config(data={**mixed, "foreign_share": share}) for share in (None, 0.0, 0.5)]
     digests = {config.digest() for config in [tiny_config(), *changed]}
     assert len(digests) == len(changed) + 1
 
@@ -251,10 +267,10 @@ def test_any_change_changes_the_digest():
 @pytest.mark.parametrize(
     ("section", "cls", "tested_apart"),
     [
-        ("data", DataConfig, {"labeled_rate"}),
+        ("data", DataConfig, {"labeled_rate", "foreign_share"}),
         ("network", NetworkConfig, set()),
         ("optimizer", OptimizerConfig, set()),
-        ("train", TrainConfig, set()),
+        ("train", TrainConfig, {"steps"}),
         ("method", SsganConfig, {"name"}),
     ],
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ssgan_bench.trials.checks import check_cells
 from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.study_file import read_study
 
@@ -29,9 +30,9 @@ def test_a_study_is_named_like_its_file_and_has_a_card_and_all_presets(path: Pat
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_preset_resolves_and_can_show_something(path: Path, preset: str) -> None:
     plan = make_plan(read_study(path), str(path), preset, {})
-    assert len(plan.cells) == len(plan.arms) * len(plan.seeds) * len(
-        {tuple(cell.levels.values()) for cell in plan.cells}
-    )
+    seeds = {(cell.split_seed, cell.model_seed) for cell in plan.cells}
+    levels = {tuple(cell.levels.values()) for cell in plan.cells}
+    assert len(plan.cells) == len(plan.arms) * len(seeds) * len(levels)
     assert plan.baseline in [arm.name for arm in plan.arms]
     assert set(plan.family) <= set(plan.factors[0].levels)
     assert len(plan.seeds) >= 8  # PROTOCOL.md: fewer are no claim
@@ -46,3 +47,8 @@ def test_quick_needs_no_download_and_no_gpu(path: Path) -> None:
     assert len(plan.seeds) == 8
     assert {cell.config["data"]["dataset"] for cell in plan.cells} == {"digits"}
     assert {cell.config["data"]["image_size"] for cell in plan.cells} == {16}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_cell_of_quick_can_be_drawn_from_its_data(path: Path, tmp_path: Path) -> None:
+    check_cells(make_plan(read_study(path), str(path), "quick", {}), tmp_path, None)

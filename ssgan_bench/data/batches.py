@@ -49,6 +49,22 @@ def scale_images(images: Tensor, image_size: int) -> Tensor:
     return F.interpolate(scaled, size=(image_size, image_size), mode="bilinear", antialias=shrinks)
 
 
+def _num_masked(config: RunConfig, splits: Splits) -> int:
+    """Labels that the article's mask keeps of a batch: int(rate * B)."""
+    rate = config.data.labeled_rate or splits.num_labels / splits.num_train
+    if num_masked := int(rate * config.train.batch_size):
+        return num_masked
+    option = (
+        "data.label_protocol = 'resampled'"
+        if config.data.label_protocol == "resampled"
+        else "train.labeled_batch_size = 'as_masked'"
+    )
+    raise ConfigError(
+        f"{option}: a labeled rate of {rate:.4g} keeps no label in a batch of {config.train.batch_size}; raise the "
+        "rate or train.batch_size, or use label_protocol 'fixed' with a number as labeled_batch_size"
+    )
+
+
 class Batches:
     """Draws the batch of any step; the order depends only on `config.model_seed` and the index sets."""
 
@@ -62,9 +78,10 @@ class Batches:
             config: the run's configuration.
             uses_unlabeled: False draws labeled images only (the supervised baseline).
 
+        A batch that is larger than its set, labeled or unlabeled, repeats images, all equally often.
+
         Raises:
-            ConfigError: an unlabeled batch is larger than its set, or a mask would keep no label. A labeled batch may
-                be larger than the labeled set, whose images it then repeats.
+            ConfigError: the article's mask, or a labeled batch of that size, would keep no label.
         """
         self.images, self.labels = images, labels
         self.config = config
@@ -73,21 +90,13 @@ class Batches:
         self._unlabeled = splits.unlabeled
         self._orders: dict[str, tuple[int, Tensor]] = {}
         batch_size = config.train.batch_size
-        if batch_size > len(splits.unlabeled):
-            raise ConfigError(
-                f"train.batch_size = {batch_size}: larger than the {len(splits.unlabeled)} unlabeled images of "
-                f"{config.data.dataset}; use at most that"
-            )
-        self.steps_per_epoch = len(splits.unlabeled) // batch_size
+        self.steps_per_epoch = max(1, len(splits.unlabeled) // batch_size)
+        """Full batches that the unlabeled set makes; one step is an epoch where it does not fill one."""
         self._resampled = config.data.label_protocol == "resampled"
-        if self._resampled:
-            rate = config.data.labeled_rate or splits.num_labels / splits.num_train
-            self._labels_per_batch = int(rate * batch_size)
-            if self._labels_per_batch == 0:
-                raise ConfigError(
-                    f"data.label_protocol = 'resampled': a labeled rate of {rate:.4g} keeps no label in a batch of "
-                    f"{batch_size}; raise the rate or train.batch_size, or use 'fixed'"
-                )
+        size = config.train.labeled_batch_size
+        self._labels_per_batch = size if size != "as_masked" and not self._resampled else _num_masked(config, splits)
+        self._counted_steps = 0
+        self._is_used = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
     @property
     def channels(self) -> int:
@@ -97,10 +106,9 @@ class Batches:
     @property
     def images_per_step(self) -> int:
         """Real images that one step sees, labeled and unlabeled."""
-        train = self.config.train
-        if self._resampled:
-            return train.batch_size if self.uses_unlabeled else self._labels_per_batch
-        return train.labeled_batch_size + (train.batch_size if self.uses_unlabeled else 0)
+        if not self.uses_unlabeled:
+            return self._labels_per_batch
+        return self.config.train.batch_size + (0 if self._resampled else self._labels_per_batch)
 
     @property
     def set_sizes(self) -> tuple[int, int]:
@@ -133,8 +141,23 @@ class Batches:
         order = torch.randperm(len(index), generator=generator(self.config.model_seed, "init/images"))
         return self._scaled(index[order[:count].to(index.device)])
 
+    def labels_used(self, step: int) -> int:
+        """Count the distinct images whose labels the first `step` steps (from 1) have used.
+
+        The masks of the resampled protocol are drawn again for it, each once if `step` rises from call to call.
+        """
+        if not self._resampled:  # the cycle goes through the whole set before it repeats an image
+            return min(step * self._labels_per_batch, len(self._labeled))
+        if step < self._counted_steps:
+            self._counted_steps = 0
+            self._is_used.zero_()
+        for done in range(self._counted_steps, step):
+            self._is_used[self._masked_first(done)[: self._labels_per_batch]] = True
+        self._counted_steps = step
+        return int(self._is_used.sum())
+
     def _fixed_batch(self, step: int) -> RealBatch:
-        size = self.config.train.labeled_batch_size
+        size = self._labels_per_batch
         labeled = self._cycle("labeled", self._labeled, step * size, size)
         if not self.uses_unlabeled:
             return self._batch(step, labeled, labeled_rows=size, unlabeled_from=size)
@@ -142,18 +165,26 @@ class Batches:
         return self._batch(step, index, labeled_rows=size, unlabeled_from=size)
 
     def _resampled_batch(self, step: int) -> RealBatch:
-        index = self._unlabeled_index(step)
-        order = torch.randperm(len(index), generator=generator(self.config.model_seed, "mask", step))
-        # Masked rows first: rows of a batch are exchangeable, and slices are cheaper than scattered masks.
-        index = index[order.to(index.device)]
+        index = self._masked_first(step)
         if not self.uses_unlabeled:
             index = index[: self._labels_per_batch]
         return self._batch(step, index, labeled_rows=self._labels_per_batch, unlabeled_from=0)
 
+    def _masked_first(self, step: int) -> Tensor:
+        """Indices of the step's images, those whose label the mask keeps first.
+
+        Rows of a batch are exchangeable, and slices are cheaper than scattered masks.
+        """
+        index = self._unlabeled_index(step)
+        order = torch.randperm(len(index), generator=generator(self.config.model_seed, "mask", step))
+        return index[order.to(index.device)]
+
     def _unlabeled_index(self, step: int) -> Tensor:
-        """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch."""
-        epoch, position = divmod(step, self.steps_per_epoch)
+        """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch unless it has no other."""
         size = self.config.train.batch_size
+        if size > len(self._unlabeled):
+            return self._cycle("unlabeled", self._unlabeled, step * size, size)
+        epoch, position = divmod(step, self.steps_per_epoch)
         return self._order("unlabeled", self._unlabeled, epoch)[position * size : (position + 1) * size]
 
     def _cycle(self, name: str, pool: np.ndarray, start: int, count: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Which images are labeled, unlabeled, validation and test: index sets, a pure function of split_seed.
 
 Each of test, validation and labeled takes the head of its own random order, so a larger budget contains every
-smaller one, and neither validation nor test depends on the label budget.
+smaller one, and neither validation nor test depends on the label budget. So do the unlabeled images besides the
+labeled ones, where not all of them are kept.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ class Splits:
     test: Indices
     """Into the official test images where the data set has some, else into the training images."""
     num_train: int
-    """Size of the training set (neither validation nor test), of which labeled_rate is a share."""
+    """Size of the training set (told-apart classes, neither validation nor test), of which labeled_rate is a share."""
     num_labels: int
     """The label budget; equals len(labeled) under the fixed protocol."""
 
@@ -50,7 +51,7 @@ def make_splits(
     split_seed: int,
     *,
     num_extra_unlabeled: int = 0,
-    num_official_test: int | None = None,
+    official_test_labels: NDArray[np.integer] | None = None,
 ) -> Splits:
     """Split a data set; the same arguments give the same sets on every machine.
 
@@ -59,36 +60,37 @@ def make_splits(
         runs out of images, as it may near a full budget, the others make up for it;
     proportional - by Webster's method: the next label goes to the class of smallest (count + 1/2) / size.
         (Largest remainders can take a label from a class when the budget grows: budgets would not nest.)
+    Images of foreign classes are in none of these sets and come into the unlabeled one only by config.foreign_share.
 
     Args:
-        labels: (N,) integers in [0, num_classes), of the training images.
-        num_classes: K.
-        config: label budget, balance, protocol, and sizes of validation and test.
+        labels: (N,) integers of the training images: in [0, num_classes) the classes that are told apart, from
+            num_classes on the foreign ones (`renumber` makes such labels).
+        num_classes: K, the number of classes that are told apart.
+        config: label budget, balance, protocol, unlabeled images, and sizes of validation and test.
         split_seed: decides every random choice made here.
         num_extra_unlabeled: images that never had labels; indices N..N+E-1.
-        num_official_test: size of the official test set, which then is the test set; None where there is none
-            and config.num_test images are split off.
+        official_test_labels: classes, numbered as in `labels`, of the official test set, which then is the test set
+            (without foreign classes); None where there is none and config.num_test images are split off.
 
     Raises:
         ConfigError: the sizes do not fit together; the message gives the numbers.
     """
-    num_images = len(labels)
-    everything = np.arange(num_images, dtype=np.int64)
-    remaining = everything
-    if num_official_test is None:
-        if config.num_test >= num_images:
+    own = np.flatnonzero(labels < num_classes).astype(np.int64)
+    remaining = own
+    if official_test_labels is None:
+        if config.num_test >= len(own):
             raise ConfigError(
-                f"data.num_test = {config.num_test}: {config.dataset} has only {num_images} images and no "
+                f"data.num_test = {config.num_test}: {_name(config)} has only {len(own)} images and no "
                 "official test set; lower it"
             )
         order = _taking_order(labels, remaining, num_classes, split_seed, "test", balanced=False)
         test = np.sort(order[: config.num_test])
         remaining = np.setdiff1d(remaining, test)
     else:
-        test = np.arange(num_official_test, dtype=np.int64)
+        test = np.flatnonzero(official_test_labels < num_classes).astype(np.int64)
     if config.num_validation >= len(remaining):
         raise ConfigError(
-            f"data.num_validation = {config.num_validation}: {config.dataset} has {len(remaining)} images "
+            f"data.num_validation = {config.num_validation}: {_name(config)} has {len(remaining)} images "
             "besides the test set, so nothing is left to train on; lower it"
         )
     order = _taking_order(labels, remaining, num_classes, split_seed, "validation", balanced=False)
@@ -100,14 +102,125 @@ def make_splits(
         labels, train, num_classes, split_seed, "labeled", balanced=config.class_balance == "balanced"
     )
     labeled = train if config.label_protocol == "resampled" else np.sort(order[:num_labels])
-    unlabeled = train if config.unlabeled_includes_labeled else np.setdiff1d(train, labeled)
-    unlabeled = np.concatenate([unlabeled, num_images + np.arange(num_extra_unlabeled, dtype=np.int64)])
+    others = np.setdiff1d(train, labeled)
+    if config.foreign_share is None:
+        extra = len(labels) + np.arange(num_extra_unlabeled, dtype=np.int64)
+        others = _first_unlabeled(
+            np.concatenate([others, extra]), len(labels) + num_extra_unlabeled, config, split_seed
+        )
+    else:
+        others = _mixed_unlabeled(labels, others, num_classes, config, split_seed, num_extra_unlabeled)
+    unlabeled = np.union1d(labeled, others) if config.unlabeled_includes_labeled else others
     if len(unlabeled) == 0:
         raise ConfigError(
-            f"data.unlabeled_includes_labeled = false leaves no unlabeled images: all {len(train)} training "
-            "images are labeled; set it to true or lower the label budget"
+            f"data.unlabeled_includes_labeled = false leaves no unlabeled images: {len(labeled)} of {len(train)} "
+            "training images are labeled and none is kept besides; set it to true, lower the label budget or raise "
+            "data.num_unlabeled"
         )
     return Splits(labeled, unlabeled, validation, test, num_train=len(train), num_labels=num_labels)
+
+
+def renumber(classes: tuple[int, ...], num_all: int, dataset: str) -> Indices:
+    """Make the table old label -> new label that puts `classes` first, in their order, and the others behind them.
+
+    Args:
+        classes: the K classes that are told apart.
+        num_all: number of classes of the data set.
+        dataset: its name, for the message.
+
+    Returns:
+        (num_all,) permutation of 0..num_all-1: below K told apart, from K on foreign, in rising order.
+
+    Raises:
+        ConfigError: a class that the data set does not have.
+    """
+    if unknown := [c for c in classes if c >= num_all]:
+        raise ConfigError(
+            f"data.classes = {list(classes)}: {dataset} has no class {unknown[0]}; its {num_all} classes are "
+            f"0 to {num_all - 1}"
+        )
+    table = np.empty(num_all, dtype=np.int64)
+    table[[*classes, *(c for c in range(num_all) if c not in classes)]] = np.arange(num_all)
+    return table
+
+
+def _name(config: DataConfig) -> str:
+    """What the told-apart images are called in a message."""
+    return config.dataset if config.classes is None else f"data.classes = {list(config.classes)} of {config.dataset}"
+
+
+def _first_unlabeled(candidates: Indices, num_images: int, config: DataConfig, split_seed: int) -> Indices:
+    """Keep config.num_unlabeled of the candidates, whatever their class: unlabeled images come as they are."""
+    if config.num_unlabeled is None:
+        return candidates
+    if config.num_unlabeled > len(candidates):
+        raise ConfigError(
+            f"data.num_unlabeled = {config.num_unlabeled}: {_name(config)} has {len(candidates)} images besides the "
+            "labeled, validation and test ones; lower it, or leave it out to keep all"
+        )
+    # Drawn over all images: a candidate more or less (another label budget) does not reshuffle the others.
+    shuffled = numpy_generator(split_seed, "splits/unlabeled").permutation(num_images)
+    return np.sort(shuffled[np.isin(shuffled, candidates)][: config.num_unlabeled].astype(np.int64))
+
+
+def _mixed_unlabeled(
+    labels: NDArray[np.integer],
+    others: Indices,
+    num_classes: int,
+    config: DataConfig,
+    split_seed: int,
+    num_extra_unlabeled: int,
+) -> Indices:
+    """Unlabeled images of which config.foreign_share is foreign, equally many from each class and at every share.
+
+    The design of Oliver et al. 2018 (P.4) for any classes: with F foreign classes, the U = min(K, F) last classes
+    that are told apart give the unlabeled images at share 0, and at share s the first s * U of them are replaced by
+    the first s * U foreign ones. For classes 2 to 7 of ten these are {4,5,6,7}, {0,5,6,7}, {0,1,6,7}, {0,1,8,7} and
+    {0,1,8,9}, as there. The number of images is config.num_unlabeled, else the most that every share allows.
+
+    Args:
+        labels: (N,) classes, the foreign ones from num_classes on.
+        others: training images that are not labeled.
+        num_classes: K.
+        config: share and number.
+        split_seed: decides which images of a class are taken.
+        num_extra_unlabeled: images without any label, whose class nobody knows.
+    """
+    share = config.foreign_share
+    assert share is not None
+    if num_extra_unlabeled:
+        raise ConfigError(
+            f"data.foreign_share = {share}: {config.dataset} has {num_extra_unlabeled} images of unknown class in "
+            "unlabeled/, which may be foreign or not; move them away"
+        )
+    num_foreign = int(labels.max()) + 1 - num_classes
+    if num_foreign < 1:
+        raise ConfigError(
+            f"data.foreign_share = {share}: data.classes names all {num_classes} classes of {config.dataset}, so none "
+            "is foreign; leave some out"
+        )
+    num_sources = min(num_classes, num_foreign)
+    num_replaced = round(share * num_sources)
+    if abs(share * num_sources - num_replaced) > 1e-9:
+        raise ConfigError(
+            f"data.foreign_share = {share}: the unlabeled images come from {num_sources} classes, so the share must be "
+            f"a multiple of 1/{num_sources}"
+        )
+    candidates = np.concatenate([others, np.flatnonzero(labels >= num_classes)])
+    at_any_share = range(num_classes - num_sources, num_classes + num_sources)
+    per_class = min(int((labels[candidates] == c).sum()) for c in at_any_share)
+    total = num_sources * per_class if config.num_unlabeled is None else config.num_unlabeled
+    if total > num_sources * per_class:
+        raise ConfigError(
+            f"data.num_unlabeled = {total}: {num_sources} classes with {per_class} images each, the most that every "
+            f"data.foreign_share allows, are {num_sources * per_class}; lower it"
+        )
+    chosen = [*range(num_classes, num_classes + num_replaced)]
+    chosen += range(num_classes - num_sources + num_replaced, num_classes)
+    candidates = candidates[np.isin(labels[candidates], chosen)]
+    num_all = num_classes + num_foreign
+    order = _taking_order(labels, candidates, num_all, split_seed, "unlabeled", balanced=True)
+    return np.sort(order[:total])
 
 
 def _num_labels(config: DataConfig, num_train: int, num_classes: int) -> int:
@@ -127,7 +240,7 @@ def _num_labels(config: DataConfig, num_train: int, num_classes: int) -> int:
         raise ConfigError(f"{given} gives no labels at all; raise it")
     if num_labels > num_train:
         raise ConfigError(
-            f"{given}: {config.dataset} has {num_train} training images besides validation and test; lower it"
+            f"{given}: {_name(config)} has {num_train} training images besides validation and test; lower it"
         )
     if config.class_balance == "balanced" and num_labels < num_classes:
         raise ConfigError(

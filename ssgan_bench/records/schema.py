@@ -35,6 +35,13 @@ class Cell(Frozen):
     cell_id: str
     """First 16 hex digits of the digest of configuration and protocol version; names the record's file."""
 
+    @property
+    def seed_text(self) -> str:
+        """Its seeds in words: one number where the two are equal, as they are unless a study crosses them."""
+        if self.split_seed == self.model_seed:
+            return f"seed {self.model_seed}"
+        return f"split seed {self.split_seed}, model seed {self.model_seed}"
+
 
 class FactorInfo(Frozen):
     """One varied quantity."""
@@ -71,6 +78,7 @@ class StudyPlan(Frozen):
     margin: float | None = None
     """Largest difference in the metric that does not matter; None: the study cannot state that arms are equivalent."""
     seeds: tuple[int, ...]
+    """Every number that is a split seed or a model seed of some cell."""
     sample_quality: bool = False
     """Whether generated images are measured (`SampleQuality`)."""
     cells: tuple[Cell, ...]
@@ -105,6 +113,8 @@ class CurvePoint(Frozen):
     step: int
     """Steps done; 0 for a method without steps, which has one point."""
     epoch: float
+    labels_used: int
+    """Distinct images whose labels the steps so far have used."""
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
     validation: dict[str, float]

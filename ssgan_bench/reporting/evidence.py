@@ -201,7 +201,8 @@ def _curve_rows(cell: EvidenceCell, record: RunRecord) -> Iterable[dict[str, Any
         "status": record.status,
     }
     for point in record.curves:
-        for kind, values in (("loss", point.losses), ("validation", point.validation)):
+        labels: dict[str, float] = {"labels_used": point.labels_used}
+        for kind, values in (("loss", point.losses), ("validation", point.validation), ("labels", labels)):
             for name, value in values.items():
                 yield identity | {
                     "step": point.step,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from ssgan_bench.reporting import (
     figures,
     label_efficiency,
+    label_sections,
     run_tables,
     sample_sections,
     tables,
@@ -70,6 +71,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         _main,
         _differences,
         *_designed(analysis),
+        *([label_sections.labels_used] if label_sections.varies_label_protocol(analysis) else []),
         _curves,
         _samples,
         *([sample_sections.sample_quality] if len(analysis.evidence.sample_quality) else []),

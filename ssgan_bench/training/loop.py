@@ -87,7 +87,7 @@ class Trainer:
     def __init__(self, config: RunConfig, batches: Batches, num_classes: int):
         self.config, self.batches = config, batches
         self.device = batches.images.device
-        self.total_steps = config.train.epochs * batches.steps_per_epoch
+        self.total_steps = config.train.total_steps(batches.steps_per_epoch)
         method = build_method(config, batches.channels, num_classes)
         assert isinstance(method, NetworkMethod)  # a classical method is fitted, see `train`
         self.method: NetworkMethod = method

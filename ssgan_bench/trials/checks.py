@@ -33,14 +33,14 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
         if key not in loaded:
             images = load(config.data.dataset, data_root, image_size=config.data.image_size)
             loaded[key] = DeviceData.from_images(images, torch.device("cpu"))
-        data = loaded[key]
+        data = loaded[key].told_apart(config.data)
         record = None if store is None else store.record(cell.cell_id)
         if store and record and record.provenance and record.provenance.dataset_sha256 != data.sha256:
             raise ConfigError(
                 f"data set {config.data.dataset!r}: its images or labels changed since the runs in {store.folder} were "
                 "made; use --out DIR to keep both, or --fresh to set the old runs aside"
             )
-        if cell.split_seed == plan.seeds[0]:
+        if cell.split_seed == cell.model_seed == plan.seeds[0]:
             method = Method.by_config[type(config.method)]
             splits = data.splits(config)
             batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=method.uses_unlabeled)

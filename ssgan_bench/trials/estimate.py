@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssgan_bench.config import RunConfig
+from ssgan_bench.config import DataConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import DatasetInfo, describe
 from ssgan_bench.data.splits import Splits
@@ -26,6 +26,8 @@ TIMED_IMAGES = 2000
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
 LABEL_BUDGETS = ("data.num_labels", "data.labeled_rate")
+UNLABELED_SETS = ("data.num_unlabeled", "data.foreign_share")
+"""Of no influence on the cost where the number of steps is given."""
 RECORD_KIB = 12.0
 """Typical size of a record."""
 
@@ -49,7 +51,7 @@ class Estimate:
     """Cost of all cells of a plan."""
 
     arms: dict[str, ArmCost]
-    """By arm, and by level where a factor other than the label budget varies."""
+    """By arm, and by level where a factor varies that changes the cost."""
     total_seconds: float
     memory_mib: float
     """Per worker, on the training device."""
@@ -80,8 +82,9 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
 
 
 def _cost_name(cell: Cell) -> str:
-    """Cells of one name cost the same: the arm and all levels but the label budget."""
-    levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in LABEL_BUDGETS]
+    """Cells of one name cost the same: the arm and all levels but those that only choose other images."""
+    free = LABEL_BUDGETS if cell.config["train"]["steps"] is None else (*LABEL_BUDGETS, *UNLABELED_SETS)
+    levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in free]
     return ", ".join([cell.arm, *levels])
 
 
@@ -91,13 +94,14 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     method = Method.by_config[type(config.method)]
     if issubclass(method, ClassicalMethod):
         return _time_fit(method, config, info, device)
-    steps = config.train.epochs * (_num_train(config, info) // config.train.batch_size)
+    num_classes = _num_classes(config.data, info)
+    steps = config.train.total_steps(max(1, _num_unlabeled(config.data, info) // config.train.batch_size))
     num_made_up = 2 * config.train.batch_size
     rng = numpy_generator(0, "estimate")
     size = info.native_size or config.data.image_size
     shape = (num_made_up, info.channels, size, size)
     images = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device)
-    labels = torch.from_numpy(rng.integers(0, info.num_classes, num_made_up)).to(device)
+    labels = torch.from_numpy(rng.integers(0, num_classes, num_made_up)).to(device)
     everything = np.arange(num_made_up)
     splits = Splits(
         labeled=everything[:20],
@@ -108,7 +112,7 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
         num_labels=20,
     )
     batches = Batches(images, labels, splits, config, uses_unlabeled=method.uses_unlabeled)
-    trainer = Trainer(config, batches, info.num_classes)
+    trainer = Trainer(config, batches, num_classes)
     trainer.set_training(True)
     trainer.step(0)
     done, start = 0, _now(device)
@@ -120,25 +124,25 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     start = _now(device)
     predict(trainer.classify, images, config.data.image_size)
     image_seconds = (_now(device) - start) / num_made_up
-    evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + _num_test(config, info)
+    evaluated = config.train.evaluations * (config.data.num_validation + NUM_SAMPLES) + _num_test(config.data, info)
     run_seconds = steps * step_seconds + evaluated * image_seconds
     return ArmCost(step_seconds * 1e3, steps, run_seconds, has_samples=trainer.method.generator is not None)
 
 
 def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInfo, device: torch.device) -> ArmCost:
     """Time a fit to few images and reckon the whole one; on noise, so the iterations of a solver are a guess."""
-    num_train = _num_train(config, info)
-    num_labeled = config.data.num_labels or round((config.data.labeled_rate or 0.0) * num_train)
-    num_unlabeled = num_train - num_labeled + info.num_extra_unlabeled if method.uses_unlabeled else 0
-    timed = [min(count, TIMED_IMAGES) for count in (max(num_labeled, info.num_classes), max(0, num_unlabeled))]
+    num_classes = _num_classes(config.data, info)
+    num_labeled, num_others = _set_sizes(config.data, info)
+    num_unlabeled = num_others if method.uses_unlabeled else 0
+    timed = [min(count, TIMED_IMAGES) for count in (max(num_labeled, num_classes), max(0, num_unlabeled))]
     size = config.data.image_size
     images = (
         torch.rand((sum(timed), info.channels, size, size), generator=generator(0, "estimate")).mul(2).sub(1).to(device)
     )
-    labels = torch.arange(timed[0], device=device) % info.num_classes
+    labels = torch.arange(timed[0], device=device) % num_classes
     for _ in range(2):  # the first fit imports scikit-learn
         start = _now(device)
-        classify = method(config, info.channels, info.num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
+        classify = method(config, info.channels, num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
         fit_seconds = _now(device) - start
     start = _now(device)
     classify(images)
@@ -147,18 +151,39 @@ def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInf
     whole, part = method.work(num_labeled, num_unlabeled, pixels), method.work(timed[0], timed[1], pixels)
     fit_seconds *= whole.fit / part.fit
     image_seconds *= whole.per_image / part.per_image
-    run_seconds = fit_seconds + image_seconds * (config.data.num_validation + _num_test(config, info))
+    run_seconds = fit_seconds + image_seconds * (config.data.num_validation + _num_test(config.data, info))
     fit_mib = rows_mib(num_labeled + num_unlabeled, pixels) if device.type == "cpu" else 0.0
     return ArmCost(None, 0, run_seconds, has_samples=False, fit_mib=fit_mib)
 
 
-def _num_train(config: RunConfig, info: DatasetInfo) -> int:
-    """Training images, as splits will leave them."""
-    return info.num_train - config.data.num_validation - (config.data.num_test if info.num_test is None else 0)
+def _num_classes(config: DataConfig, info: DatasetInfo) -> int:
+    return len(config.classes or info.class_names)
 
 
-def _num_test(config: RunConfig, info: DatasetInfo) -> int:
-    return config.data.num_test if info.num_test is None else info.num_test
+def _num_test(config: DataConfig, info: DatasetInfo) -> int:
+    if info.num_test is None:
+        return config.num_test
+    return info.num_test * _num_classes(config, info) // info.num_classes
+
+
+def _set_sizes(config: DataConfig, info: DatasetInfo) -> tuple[int, int]:
+    """Labeled images, and unlabeled ones besides them, if all classes were equally frequent."""
+    num_classes = _num_classes(config, info)
+    num_train = info.num_train * num_classes // info.num_classes
+    num_train -= config.num_validation + (config.num_test if info.num_test is None else 0)
+    num_labels = round(config.labeled_rate * num_train) if config.labeled_rate else config.num_labels or 0
+    others = num_train - num_labels
+    if config.num_unlabeled is not None:
+        return num_labels, config.num_unlabeled
+    if config.foreign_share is not None:
+        return num_labels, others * min(num_classes, info.num_classes - num_classes) // num_classes
+    return num_labels, others + info.num_extra_unlabeled
+
+
+def _num_unlabeled(config: DataConfig, info: DatasetInfo) -> int:
+    """Size of the unlabeled set."""
+    num_labels, others = _set_sizes(config, info)
+    return others + (num_labels if config.unlabeled_includes_labeled else 0)
 
 
 def _now(device: torch.device) -> float:

@@ -13,6 +13,8 @@ from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
 
 MAX_CELLS = 20_000
 SEED_KEYS = {"split_seed", "model_seed"}
+EXCLUSIVE = (("train.epochs", "train.steps"), ("data.num_labels", "data.labeled_rate"))
+"""Pairs of which a configuration holds one; the one that a higher layer gives replaces the other of a lower layer."""
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def make_plan(
         source: its path, for messages.
         preset_name: quick, standard or full.
         overrides: dotted key -> value from the command line; for a factor's key, its level or list of levels.
-        seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed.
+        seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed. Of a preset that
+            crosses the two, the number of each: N x N pairs.
 
     Raises:
         ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
@@ -53,6 +56,7 @@ def make_plan(
     if preset is None:
         raise ConfigError(f"{source}: no preset {preset_name!r}; it has {', '.join(study.presets)}")
     overrides = dict(overrides)
+    _refuse_hidden_factor(study, overrides)
     factors = []
     for factor in study.factors:
         given = overrides.pop(factor.key, None)
@@ -63,9 +67,9 @@ def make_plan(
         if len(set(levels)) < len(levels):
             raise ConfigError(f"{source}: levels of {factor.key}: a value stands twice in {levels}")
         factors.append(FactorInfo(key=factor.key, label=factor.label, levels=tuple(levels)))
-    num_seeds = preset.seeds if seeds is None else seeds
+    seed_pairs = preset.seed_pairs(seeds)
     combinations = list(itertools.product(*(factor.levels for factor in factors)))
-    total = len(combinations) * len(study.arms) * num_seeds
+    total = len(combinations) * len(study.arms) * len(seed_pairs)
     if total > MAX_CELLS:
         raise ConfigError(f"{source}: {total} cells; at most {MAX_CELLS} fit one study (fewer seeds or levels)")
 
@@ -82,7 +86,7 @@ def make_plan(
         }
         values: dict[str, Any] = {}
         for layer in reversed(layers.values()):
-            values = _merged(values, layer)
+            values = _merged(_without_replaced(values, layer), layer)
         config, found = parse_run_config(values)
         for name in SEED_KEYS & values.keys():
             found.append(Mistake(key=name, value=values[name], message="the seeds are counted: use --seeds or seeds"))
@@ -93,8 +97,8 @@ def make_plan(
         raise refuse(source, mistakes)
     _refuse_equal_cells(source, configs)
     cells = [
-        make_cell(arm, levels, config.model_copy(update={"split_seed": seed, "model_seed": seed}))
-        for seed in range(preset.first_seed, preset.first_seed + num_seeds)
+        make_cell(arm, levels, config.model_copy(update={"split_seed": split_seed, "model_seed": model_seed}))
+        for split_seed, model_seed in seed_pairs
         for arm, levels, config in configs
     ]
     with_networks = {
@@ -116,7 +120,7 @@ def make_plan(
         family=tuple(level for level in preset.family or () if level in factors[0].levels) or factors[0].levels,
         yardsticks=tuple(study.yardsticks),
         margin=study.margin,
-        seeds=tuple(range(preset.first_seed, preset.first_seed + num_seeds)),
+        seeds=tuple(sorted({seed for pair in seed_pairs for seed in pair})),
         sample_quality=preset.sample_quality,
         cells=tuple(cells),
     )
@@ -184,6 +188,25 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both_tables = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = _merged(result[key], value) if both_tables else value
     return result
+
+
+def _without_replaced(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Copy of `under` without values that a value of `over` excludes; both in `over` are a mistake of that layer."""
+    given = _flat(over)
+    for pair in EXCLUSIVE:
+        if len(chosen := [key for key in pair if given.get(key) is not None]) == 1:
+            section, option = next(key for key in pair if key != chosen[0]).split(".")
+            if isinstance(under.get(section), dict):
+                under = under | {section: {k: v for k, v in under[section].items() if k != option}}
+    return under
+
+
+def _refuse_hidden_factor(study: StudyFile, overrides: dict[str, Any]) -> None:
+    """A value that takes the place of a factor would make its levels names of one and the same configuration."""
+    keys = {factor.key for factor in study.factors}
+    for one, other in [pair[::order] for pair in EXCLUSIVE for order in (1, -1)]:
+        if one in overrides and other in keys:
+            raise ConfigError(f"--set {one}: takes the place of {other}, which this study varies; set {other} instead")
 
 
 def _origin(key: str, layers: dict[str, dict[str, Any]]) -> str:

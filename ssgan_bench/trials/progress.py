@@ -22,7 +22,7 @@ def describe_result(record: RunRecord) -> str:
         outcome = f"diverged at step {record.diverged_step}"
     else:
         outcome = f"failed: {record.error}"
-    return f"{record.cell.arm} {levels} seed {record.cell.model_seed}: {outcome}"
+    return f"{record.cell.arm} {levels} {record.cell.seed_text}: {outcome}"
 
 
 def describe_counts(progress: Progress) -> str:

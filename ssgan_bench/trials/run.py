@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from torch import Tensor
 
 import ssgan_bench.methods  # noqa: F401  (makes the methods known to RunConfig)
 from ssgan_bench import PROTOCOL_VERSION
-from ssgan_bench.config import RunConfig
+from ssgan_bench.config import DataConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import ImageData, load
-from ssgan_bench.data.splits import Splits, make_splits
+from ssgan_bench.data.splits import Splits, make_splits, renumber
 from ssgan_bench.evaluation.classification import classification_metrics, predict
 from ssgan_bench.evaluation.samples import sample_grid_png
 from ssgan_bench.methods.base import Method
@@ -39,12 +39,13 @@ class DeviceData:
     images: Tensor
     """(N + E, C, h, w) uint8."""
     labels: Tensor
-    """(N + E,) int64; 0 for the E images without a label, which no loss reads."""
+    """(N + E,) int64, foreign classes from num_classes on; 0 for the E images without a label, which no loss reads."""
     test_images: Tensor | None
     test_labels: Tensor | None
     num_labeled_images: int
     """N."""
     num_classes: int
+    """Classes that are told apart."""
     sha256: str
 
     @classmethod
@@ -64,21 +65,34 @@ class DeviceData:
             sha256=data.sha256,
         )
 
+    def told_apart(self, config: DataConfig) -> "DeviceData":
+        """The same images with the labels that `config.classes` asks for."""
+        if config.classes is None:
+            return self
+        table = torch.from_numpy(renumber(config.classes, self.num_classes, config.dataset)).to(self.labels.device)
+        return replace(
+            self,
+            labels=table[self.labels],
+            test_labels=None if self.test_labels is None else table[self.test_labels],
+            num_classes=len(config.classes),
+        )
+
     def splits(self, config: RunConfig) -> Splits:
-        """Derive the index sets of one run."""
+        """Derive the index sets of one run; `told_apart` must have been asked for its classes before."""
         return make_splits(
             self.labels[: self.num_labeled_images].cpu().numpy(),
             self.num_classes,
             config.data,
             config.split_seed,
             num_extra_unlabeled=len(self.images) - self.num_labeled_images,
-            num_official_test=None if self.test_images is None else len(self.test_images),
+            official_test_labels=None if self.test_labels is None else self.test_labels.cpu().numpy(),
         )
 
     def test_set(self, splits: Splits) -> tuple[Tensor, Tensor]:
         """Images and labels that `splits.test` points to."""
         if self.test_images is not None and self.test_labels is not None:
-            return self.test_images, self.test_labels
+            index = torch.from_numpy(splits.test).to(self.test_images.device)
+            return self.test_images[index], self.test_labels[index]
         return self._subset(splits.test)
 
     def validation_set(self, splits: Splits) -> tuple[Tensor, Tensor]:
@@ -168,7 +182,7 @@ class CellRunner:
             self._loaded = (key, DeviceData.from_images(images, self._device))
             if self._plan.sample_quality:
                 self._meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
-        return self._loaded[1]
+        return self._loaded[1].told_apart(config.data)
 
     def _train_and_evaluate(self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result") -> None:
         if self._device.type == "cuda":
@@ -188,7 +202,13 @@ class CellRunner:
             if len(validation_labels):
                 validation = _metrics(snapshot, validation_images, validation_labels, size)
             result.curves.append(
-                CurvePoint(step=snapshot.step, epoch=snapshot.epoch, losses=snapshot.losses, validation=validation)
+                CurvePoint(
+                    step=snapshot.step,
+                    epoch=snapshot.epoch,
+                    labels_used=batches.labels_used(snapshot.step),
+                    losses=snapshot.losses,
+                    validation=validation,
+                )
             )
             if snapshot.sample is not None:
                 png = sample_grid_png(snapshot.sample(NUM_SAMPLES))

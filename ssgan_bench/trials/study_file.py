@@ -1,12 +1,13 @@
 """Read a study file: one TOML file is one question; values only, no logic."""
 
+import itertools
 import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ssgan_bench.config import ConfigError, Frozen, Mistake, mistakes_in
 
@@ -61,7 +62,12 @@ class Preset(Frozen):
     """One size of the study."""
 
     description: Text
-    seeds: Annotated[int, Field(ge=1, le=1000)]
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Number of seeds, each of them split seed and model seed of one run per arm and level; give these, or the two
+    numbers below."""
+    split_seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    model_seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Crossed seeds: a run for each pair of a split seed and a model seed tells the two sources of chance apart."""
     first_seed: Annotated[int, Field(ge=0, le=10**6)] = 0
     """Seeds count from here: results come from seeds that were not used while the preset was chosen."""
     set: dict[str, Any] = Field(default_factory=dict)
@@ -74,6 +80,28 @@ class Preset(Frozen):
     sample_quality: bool = False
     """Whether the final generators' images are compared with real ones, in the features of a classifier trained on all
     labels of the data set."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_seeds(self) -> Self:
+        given = tuple(count is not None for count in (self.seeds, self.split_seeds, self.model_seeds))
+        if given not in ((True, False, False), (False, True, True)):
+            raise ValueError("give either seeds, or both split_seeds and model_seeds")
+        return self
+
+    def seed_pairs(self, count: int | None = None) -> list[tuple[int, int]]:
+        """(split seed, model seed) of the runs; the first n^2 pairs of a cross are those of n and n seeds.
+
+        Args:
+            count: number of seeds instead of the preset's; of each kind where they are crossed.
+        """
+        if self.seeds is not None:
+            return [(seed, seed) for seed in self._counted(self.seeds if count is None else count)]
+        split, model = (n if count is None else count for n in (self.split_seeds, self.model_seeds))
+        return sorted(itertools.product(self._counted(split), self._counted(model)), key=max)
+
+    def _counted(self, count: int | None) -> range:
+        assert count is not None  # either kind of seeds is given
+        return range(self.first_seed, self.first_seed + count)
 
 
 class StudyFile(Frozen):

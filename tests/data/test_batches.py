@@ -7,6 +7,7 @@ from tiny_runs import NUM_IMAGES, drawn, tiny_batches, tiny_config, tiny_images,
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.data.batches import scale_images
+from ssgan_bench.seeding import generator
 
 FIELDS = ("images", "labels", "labeled_mask")
 RESAMPLED = {"label_protocol": "resampled", "num_labels": None, "labeled_rate": 0.4}
@@ -147,16 +148,115 @@ def test_whole_sets_hold_every_image_the_method_may_see_once(name, included):
     assert batches.set_sizes == (10, len(others)) == (10, 40 if others else 0)
 
 
-def test_a_batch_larger_than_its_set_is_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match=r"^train\.batch_size = 51: larger than the 50 unlabeled images of digits"):
-        tiny_batches(tiny_config(train={"batch_size": 51}))
-    assert tiny_batches(tiny_config(train={"batch_size": 50})).steps_per_epoch == 1
+def test_a_batch_larger_than_the_unlabeled_set_repeats_its_images_equally_often():
+    config = tiny_config(data={"num_unlabeled": 3}, train={"batch_size": 20})
+    pool = tiny_splits(config).unlabeled.tolist()
+    assert len(pool) == 13
+    batches = tiny_batches(config)
+    counts = Counter[int]()
+    for step in range(13):
+        batch = batches(step)
+        counts.update(drawn(batch.images[batch.unlabeled]))
+        assert counts.total() == 20 * (step + 1)
+        assert max(counts.values()) - min(counts[i] for i in pool) <= 1
+    assert counts == dict.fromkeys(pool, 20)
+    assert drawn(batches(0).images) != drawn(batches(13).images)
+    assert_same_batch(batches(2), tiny_batches(config)(2))
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(51, 1), (50, 1), (26, 1), (25, 2), (8, 6)])
+def test_an_epoch_is_as_many_full_batches_as_there_are_and_one_where_there_is_none(batch_size, steps):
+    assert tiny_batches(tiny_config(train={"batch_size": batch_size})).steps_per_epoch == steps
+
+
+def shuffled(pool, seed, name, epoch):
+    """What an order must be: PyTorch's permutation by the named stream, applied to the sorted index set."""
+    return pool[torch.randperm(len(pool), generator=generator(seed, name, epoch)).numpy()].tolist()
+
+
+@pytest.mark.parametrize("model_seed", [0, 5])
+@pytest.mark.parametrize("batch_size", [8, 13, 50])
+def test_sets_that_fill_a_batch_are_drawn_as_in_the_first_version(batch_size, model_seed):
+    # Written down independently, from the code with which the first committed results were made.
+    config = tiny_config(train={"batch_size": batch_size}, model_seed=model_seed)
+    labeled, unlabeled = (getattr(tiny_splits(config), name) for name in ("labeled", "unlabeled"))
+    per_epoch = 50 // batch_size
+    batches = tiny_batches(config)
+    for step in range(15):
+        endless = [i for epoch in range(7) for i in shuffled(labeled, model_seed, "labeled", epoch)]
+        order = shuffled(unlabeled, model_seed, "unlabeled", step // per_epoch)
+        start = step % per_epoch * batch_size
+        expected = endless[4 * step : 4 * step + 4] + order[start : start + batch_size]
+        assert drawn(batches(step).images) == expected
+
+
+def test_masks_are_drawn_as_in_the_first_version():
+    config = tiny_config(data=RESAMPLED)
+    unlabeled = tiny_splits(config).unlabeled
+    batches = tiny_batches(config)
+    for step in range(15):
+        start = step % 6 * 8
+        rows = np.array(shuffled(unlabeled, 0, "unlabeled", step // 6)[start : start + 8])
+        batch = batches(step)
+        assert drawn(batch.images) == shuffled(rows, 0, "mask", step)
+        assert batch.labeled_mask.tolist() == [1.0] * 3 + [0.0] * 5
+
+
+@pytest.mark.parametrize("method", [{"preset": "article"}, SUPERVISED], ids=["gan", "supervised"])
+@pytest.mark.parametrize(
+    ("data", "size"), [({}, 4), ({}, 7), ({}, 25), (RESAMPLED, 4)], ids=["fixed", "odd", "large", "resampled"]
+)
+def test_labels_used_are_the_distinct_labeled_rows_of_all_batches_so_far(method, data, size):
+    config = tiny_config(method=method, data=data, train={"labeled_batch_size": size})
+    batches, asked = tiny_batches(config), tiny_batches(config)
+    seen, counts = set(), [0]
+    for step in range(30):
+        batch = batches(step)
+        seen |= set(drawn(batch.images[batch.labeled_mask == 1]))
+        counts.append(len(seen))
+        assert batches.labels_used(step + 1) == counts[-1]  # asked after every step
+    assert [asked.labels_used(step) for step in (0, 5, 5, 17, 30, 3)] == [counts[i] for i in (0, 5, 5, 17, 30, 3)]
+    assert counts[-1] == (10 if not data else counts[-1])
+
+
+def test_masks_of_a_set_that_fills_no_batch_count_an_image_once():
+    config = tiny_config(data=RESAMPLED, train={"batch_size": 60})
+    batches = tiny_batches(config)
+    batch = batches(0)
+    used = drawn(batch.images[batch.labeled_mask == 1])
+    assert len(used) == 24
+    assert batches.labels_used(1) == len(set(used))
+    assert batches.labels_used(40) == 50
+
+
+def test_asking_for_the_labels_used_does_not_change_what_is_drawn():
+    config = tiny_config(data=RESAMPLED)
+    asked, not_asked = tiny_batches(config), tiny_batches(config)
+    for step in range(14):
+        assert_same_batch(asked(step), not_asked(step))
+        asked.labels_used(step + 1)
 
 
 def test_a_rate_that_masks_every_label_is_refused_with_the_numbers():
     config = tiny_config(data={**RESAMPLED, "labeled_rate": 0.1})
     with pytest.raises(ConfigError, match=r"a labeled rate of 0\.1 keeps no label in a batch of 8"):
         tiny_batches(config)
+
+
+@pytest.mark.parametrize("method", [{"preset": "article"}, SUPERVISED], ids=["gan", "supervised"])
+def test_fixed_labels_can_be_as_many_per_step_as_the_mask_keeps(method):
+    as_masked = {"labeled_batch_size": "as_masked"}
+    config = tiny_config(method=method, data={**RESAMPLED, "label_protocol": "fixed"}, train=as_masked)
+    fixed = tiny_batches(config)
+    masked = tiny_batches(tiny_config(method=method, data=RESAMPLED, train=as_masked))
+    for step in range(10):
+        assert fixed(step).labeled_mask.sum() == masked(step).labeled_mask.sum() == 3
+        assert set(drawn(fixed(step).images[:3])) <= set(tiny_splits(config).labeled.tolist())
+        assert fixed.images_per_step == len(fixed(step).images)
+        assert masked.images_per_step == len(masked(step).images)
+    assert [fixed.labels_used(step) for step in (1, 6, 7, 50)] == [3, 18, 20, 20]
+    with pytest.raises(ConfigError, match=r"'as_masked': a labeled rate of 0\.1 keeps no label in a batch of 8"):
+        tiny_batches(tiny_config(data={"num_labels": None, "labeled_rate": 0.1}, train=as_masked))
 
 
 def test_pixels_are_scaled_from_0_255_to_minus_one_one():

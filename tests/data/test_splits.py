@@ -1,5 +1,6 @@
 """Index sets: disjoint, stratified, nested, reproducible; sizes that do not fit are refused with numbers."""
 
+import hashlib
 import subprocess
 import sys
 from typing import Any
@@ -24,7 +25,12 @@ def split(
     if "labeled_rate" not in data:
         data.setdefault("num_labels", 20)
     return make_splits(
-        labels, NUM_CLASSES, DataConfig(**data), seed, num_extra_unlabeled=extra, num_official_test=official
+        labels,
+        NUM_CLASSES,
+        DataConfig(**data),
+        seed,
+        num_extra_unlabeled=extra,
+        official_test_labels=None if official is None else np.arange(official) % NUM_CLASSES,
     )
 
 
@@ -89,6 +95,25 @@ def test_digests_repeat_in_another_process() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     config = DataConfig(num_labels=12, num_validation=9, num_test=11)
     assert result.stdout.strip() == str(make_splits(np.arange(60) % 4, 4, config, 5).digests())
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        ({"num_labels": 20}, "bfa08d5a46025eb2"),
+        (
+            {"num_labels": 23, "unlabeled_includes_labeled": False, "extra": 7, "official": 30},
+            "f2a287a97dc75804",
+        ),
+        ({"labeled_rate": 0.1, "label_protocol": "resampled", "extra": 7}, "3a4198e6a37728b2"),
+        ({"num_labels": 33, "class_balance": "proportional", "official": 30}, "6744c0691e74d372"),
+    ],
+    ids=["fixed", "extra", "resampled", "proportional"],
+)
+def test_sets_are_those_of_the_first_version(options: dict[str, Any], digest: str) -> None:
+    # Taken before unlabeled images could be left out: committed results rest on these sets.
+    text = "".join(split(3, **options).digests().values())
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
 
 
 def test_digests_are_those_of_little_endian_int64() -> None:
@@ -182,6 +207,10 @@ def test_resampled_protocol_may_label_any_training_image_but_keeps_the_budget() 
         ({"num_test": 390, "num_validation": 10}, ("data.num_validation = 10", "has 10 images")),
         ({"num_validation": 500, "official": 30}, ("data.num_validation = 500", "has 400 images")),
         ({"num_labels": 270, "unlabeled_includes_labeled": False}, ("no unlabeled images", "270")),
+        ({"num_unlabeled": 0, "unlabeled_includes_labeled": False}, ("no unlabeled images", "20 of 270")),
+        ({"num_unlabeled": 251}, ("data.num_unlabeled = 251", "has 250 images")),
+        ({"num_unlabeled": 258, "extra": 7}, ("data.num_unlabeled = 258", "has 257 images")),
+        ({"num_unlabeled": 251, "unlabeled_includes_labeled": False}, ("data.num_unlabeled = 251", "has 250 images")),
         ({"label_protocol": "resampled", "unlabeled_includes_labeled": False}, ("resampled", "true")),
     ],
 )
@@ -197,3 +226,42 @@ def test_sizes_that_do_not_fit_are_refused_with_their_numbers(
 
 def test_no_validation_at_all_is_allowed() -> None:
     assert len(split(num_validation=0).validation) == 0
+
+
+@pytest.mark.parametrize("includes", [True, False])
+def test_the_unlabeled_images_are_the_labeled_and_as_many_others_as_asked_for(includes: bool) -> None:
+    s = split(num_unlabeled=31, num_labels=25, unlabeled_includes_labeled=includes, extra=40)
+    others = np.setdiff1d(s.unlabeled, s.labeled)
+    assert len(others) == 31
+    assert (others >= len(LABELS)).any()  # images that never had a label are among them
+    assert (others < len(LABELS)).any()
+    assert len(s.unlabeled) == (56 if includes else 31)
+    assert np.isin(s.labeled, s.unlabeled).all() == includes
+    assert not np.isin(s.unlabeled, np.concatenate([s.validation, s.test])).any()
+    assert s.num_train == 270
+
+
+def test_no_unlabeled_images_besides_the_labeled_is_a_possible_request() -> None:
+    s = split(num_unlabeled=0)
+    assert (s.unlabeled == s.labeled).all()
+    assert len(s.labeled) == 20
+
+
+def test_more_unlabeled_images_contain_the_fewer_and_all_of_them_are_the_usual_set() -> None:
+    smaller = split(4, num_unlabeled=0)
+    for num_unlabeled in range(1, 251):
+        larger = split(4, num_unlabeled=num_unlabeled)
+        assert np.isin(smaller.unlabeled, larger.unlabeled).all()
+        assert len(larger.unlabeled) == 20 + num_unlabeled
+        assert [larger.digests()[name] for name in ("labeled", "validation", "test")] == [
+            smaller.digests()[name] for name in ("labeled", "validation", "test")
+        ]
+        smaller = larger
+    assert smaller.digests() == split(4).digests()
+
+
+def test_which_images_stay_unlabeled_depends_on_the_split_seed_and_not_on_their_class() -> None:
+    kept = [np.setdiff1d(s.unlabeled, s.labeled) for s in (split(seed, num_unlabeled=100) for seed in range(40))]
+    assert len({indices.tobytes() for indices in kept}) == 40
+    counts = np.array([class_counts(indices) for indices in kept])
+    assert (counts.std(axis=0) > 1).all()  # a balanced or stratified choice would have no spread

@@ -126,6 +126,7 @@ def make_record(
         CurvePoint(
             step=30 * k,
             epoch=0.7 * k,
+            labels_used=int(cell.levels.get("data.num_labels", 20)),
             losses={"supervised_loss": 2.3 * math.exp(-0.4 * k) + 0.02 * rng.random()}
             | (
                 {}

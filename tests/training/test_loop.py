@@ -130,6 +130,16 @@ def test_snapshots_before_the_divergence_are_kept(monkeypatch):
         next(snapshots)
 
 
+def test_training_may_be_given_in_steps_whatever_the_length_of_an_epoch():
+    train_config = {"epochs": None, "steps": 8, "evaluations": 2}
+    config = tiny_config(train=train_config)
+    batches = tiny_batches(config, images=textured_images())
+    snapshots = list(train(config, batches, NUM_CLASSES))
+    assert [(s.step, s.epoch, s.is_final) for s in snapshots] == [(4, 4 / 6, False), (8, 8 / 6, True)]
+    same_length = tiny_config(train={"epochs": 2}), tiny_config(train={"epochs": None, "steps": 12})
+    assert train_tiny(same_length[0])[1] == train_tiny(same_length[1])[1]
+
+
 def test_snapshots_say_where_training_stands():
     config = tiny_config(train={"epochs": 2, "evaluations": 3})
     batches = tiny_batches(config, images=textured_images())

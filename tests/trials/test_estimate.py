@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from ssgan_bench.config import DataConfig, RunConfig, TrainConfig
+from ssgan_bench.data.datasets import describe, load
+from ssgan_bench.methods.supervised import SupervisedConfig
 from ssgan_bench.trials import estimate as estimate_module
-from ssgan_bench.trials.estimate import RECORD_KIB, START_SECONDS, estimate, free_disk_mib
+from ssgan_bench.trials.estimate import RECORD_KIB, START_SECONDS, _num_unlabeled, estimate, free_disk_mib
 from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.study_file import read_study
 
 STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
@@ -74,6 +78,43 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     assert (arm.step_ms, arm.steps) == (None, 0)
     assert arm.run_seconds == pytest.approx((1200 / 120) ** 2)
     assert arm.fit_mib == pytest.approx(1200 * 256 * 8 * 2 / 2**20)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"num_labels": 50},
+        {"labeled_rate": 0.2, "unlabeled_includes_labeled": False},
+        {"num_labels": 50, "num_unlabeled": 7},
+        {"num_labels": 60, "classes": (2, 3, 4, 5, 6, 7)},
+        {
+            "num_labels": 60,
+            "classes": (2, 3, 4, 5, 6, 7),
+            "foreign_share": 0.5,
+            "unlabeled_includes_labeled": False,
+        },
+        {"labeled_rate": 0.1, "label_protocol": "resampled"},
+    ],
+    ids=["all", "others", "few", "classes", "foreign", "resampled"],
+)
+def test_the_number_of_unlabeled_images_is_estimated_to_a_few_percent(data: dict[str, Any], tmp_path: Path) -> None:
+    config = DataConfig(**data)
+    images = DeviceData.from_images(load("digits", tmp_path), torch.device("cpu")).told_apart(config)
+    run_config = RunConfig(data=config, method=SupervisedConfig(), train=TrainConfig(steps=1))
+    true = len(images.splits(run_config).unlabeled)
+    assert _num_unlabeled(config, describe("digits")) == pytest.approx(true, rel=0.05)
+
+
+def test_a_given_number_of_steps_costs_the_same_with_however_many_unlabeled_images() -> None:
+    study = read_study(STUDY.with_name("unlabeled_amount.toml"))
+    plan = make_plan(study, "x", "quick", {"network.width": 4, "train.steps": 7}, seeds=1)
+    assert len(plan.factors[0].levels) > 1
+    cost = estimate(plan, torch.device("cpu"), num_workers=1)
+    assert {name: arm.steps for name, arm in cost.arms.items()} == {arm.name: 7 for arm in plan.arms}
+    by_epochs = make_plan(study, "x", "quick", {"network.width": 4, "train.epochs": 1}, seeds=1)
+    steps = {name: arm.steps for name, arm in estimate(by_epochs, torch.device("cpu"), num_workers=1).arms.items()}
+    found = [steps[f"improved_gan, data.num_unlabeled = {level}"] for level in plan.factors[0].levels]
+    assert found == [max(1, (50 + int(level)) // 64) for level in plan.factors[0].levels]
 
 
 def test_free_space_is_asked_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:

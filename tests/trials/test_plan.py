@@ -55,6 +55,33 @@ def test_the_command_line_wins_over_arm_over_preset_over_base() -> None:
     assert {c.config["train"]["evaluations"] for c in plan("quick", "train.evaluations=7").cells} == {7}
 
 
+def test_the_length_of_a_higher_layer_replaces_that_of_a_lower_one() -> None:
+    def lengths(*settings: str, **changes: Any) -> list[tuple[int | None, int | None]]:
+        cells = plan("quick", *settings, seeds=1, **changes).cells[:2]
+        return [(c.config["train"]["epochs"], c.config["train"]["steps"]) for c in cells]
+
+    assert lengths("train.steps=50") == [(None, 50)] * 2
+    by_preset = {"quick": VALUES["presets"]["quick"] | {"set": {"train": {"steps": 40}}}}
+    assert lengths(presets=by_preset) == [(None, 40)] * 2
+    assert lengths("train.epochs=2", presets=by_preset) == [(2, None)] * 2
+    arm = {"label": "A", "set": {"method": {"name": "supervised"}, "train": {"steps": 30}}}
+    assert lengths(arms={"a": arm, "b": VALUES["arms"]["b"]}) == [(None, 30), (3, None)]
+    both = {"quick": VALUES["presets"]["quick"] | {"set": {"train": {"steps": 40, "epochs": 2}}}}
+    assert "give exactly one of train.epochs and train.steps" in refusal(presets=both)
+
+
+def test_a_factor_replaces_the_other_label_budget() -> None:
+    base = {"train": {"epochs": 5}, "data": {"labeled_rate": 0.5}}
+    assert {c.config["data"]["labeled_rate"] for c in plan(base=base).cells} == {None}
+    rates = [{"key": "data.labeled_rate", "label": "Share", "levels": [0.1, 0.2]}]
+    presets = {"quick": {"description": "D", "seeds": 1}}
+    cells = plan(base={"train": {"epochs": 5}, "data": {"num_labels": 50}}, factors=rates, presets=presets).cells
+    assert {(c.config["data"]["num_labels"], c.config["data"]["labeled_rate"]) for c in cells} == {
+        (None, 0.1),
+        (None, 0.2),
+    }
+
+
 def test_levels_come_from_the_command_line_else_the_preset_else_the_factor() -> None:
     assert plan().factors[0].levels == (20, 50)
     assert plan("full").factors[0].levels == (100,)
@@ -119,7 +146,8 @@ def test_every_mistake_is_listed_with_the_place_it_comes_from() -> None:
         (["data.num_labels=[20, 20]"], "a value stands twice"),
         (["data.num_labels=[1, true]"], "a value stands twice"),
         (["data.num_labels=many"], "level data.num_labels = 'many'"),
-        (["data.labeled_rate=0.1"], "give exactly one of data.num_labels and data.labeled_rate"),
+        (["data.labeled_rate=0.1"], "--set data.labeled_rate: takes the place of data.num_labels, which this study"),
+        (["train.steps=9", "train.epochs=2"], "give exactly one of train.epochs and train.steps"),
         (["split_seed=3"], "--set split_seed = 3"),
         (["model_seed=3"], "--set model_seed = 3"),
         (["optimizer.learning_rate=nan"], "optimizer.learning_rate = nan"),
@@ -181,6 +209,45 @@ def test_margin_and_yardsticks_reach_the_plan_and_are_named_when_they_change() -
     assert (declared.margin, declared.yardsticks) == (0.01, ("b",))
     assert (plan().margin, plan().yardsticks) == (None, ())
     assert changes_between(plan(), declared) == ["margin None -> 0.01", "yardsticks () -> ('b',)"]
+
+
+CROSSED = {
+    "quick": {
+        **{key: VALUES["presets"]["quick"][key] for key in ("description", "set")},
+        "split_seeds": 3,
+        "model_seeds": 2,
+        "first_seed": 100,
+    }
+}
+
+
+def seed_pairs(found: StudyPlan) -> list[tuple[int, int]]:
+    return list(dict.fromkeys((cell.split_seed, cell.model_seed) for cell in found.cells))
+
+
+def test_crossed_seeds_make_a_cell_of_every_pair() -> None:
+    crossed = plan(presets=CROSSED)
+    assert sorted(seed_pairs(crossed)) == [(100 + split, 100 + model) for split in range(3) for model in range(2)]
+    assert len(crossed.cells) == 2 * 2 * 6
+    assert len({cell.cell_id for cell in crossed.cells}) == 2 * 2 * 6
+    assert all(c.config["split_seed"] == c.split_seed and c.config["model_seed"] == c.model_seed for c in crossed.cells)
+    assert crossed.seeds == (100, 101, 102)
+    assert crossed.fingerprint() == plan().fingerprint()  # other seeds of the same study
+
+
+def test_a_number_of_seeds_on_the_command_line_is_that_of_each_kind_and_extends_a_smaller_cross() -> None:
+    two, four = plan(presets=CROSSED, seeds=2), plan(presets=CROSSED, seeds=4)
+    assert sorted(seed_pairs(two)) == [(100, 100), (100, 101), (101, 100), (101, 101)]
+    assert len(seed_pairs(four)) == 16
+    assert seed_pairs(four)[:4] == seed_pairs(two)
+    assert {cell.cell_id for cell in two.cells} < {cell.cell_id for cell in four.cells}
+
+
+def test_the_cells_of_a_pair_of_seeds_come_together() -> None:
+    cells = plan(presets=CROSSED).cells
+    assert [(c.split_seed, c.model_seed) for c in cells[:4]] == [(100, 100)] * 4
+    assert cells[0].seed_text == "seed 100"
+    assert {c.seed_text for c in cells} >= {"split seed 102, model seed 101"}
 
 
 def test_seeds_count_from_the_presets_first_seed() -> None:

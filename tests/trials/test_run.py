@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.training.loop import DivergedError
 from ssgan_bench.trials import run
@@ -44,6 +45,52 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
     assert first["status"] == "complete"
     assert first["cell"] == CELL.model_dump()
     assert len(first["sample_files"]) == len(first["curves"]) > 1
+
+
+def runs_of(study: str, tmp_path: Path, *arms: str, **changes: Any) -> list[RunRecord]:
+    settings = {"train.steps": 12, "network.width": 4, "train.evaluations": 3} | changes
+    plan = make_plan(read_study(STUDY.with_name(f"{study}.toml")), "x", "quick", settings, seeds=1)
+    cells = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
+    return [cells.run(cell) for cell in plan.cells if cell.arm in arms]
+
+
+def test_foreign_images_are_unlabeled_ones_alone(tmp_path: Path) -> None:
+    none, half, all_of_them = runs_of(
+        "class_mismatch", tmp_path, "improved_gan", **{"data.foreign_share": [0, 0.5, 1.0]}
+    )
+    for record in (none, half, all_of_them):
+        assert record.status == "complete", record.error
+        assert record.splits is not None
+        assert (record.splits.num_classes, record.splits.num_labels, record.splits.num_unlabeled) == (6, 60, 400)
+        assert (record.splits.num_validation, record.splits.num_test) == (120, 240)
+        assert none.splits is not None
+        assert record.splits.labeled_digest == none.splits.labeled_digest
+        assert record.splits.test_digest == none.splits.test_digest
+    assert len({record.splits.unlabeled_digest for record in (none, half, all_of_them) if record.splits}) == 3
+    assert len({record.metrics["error_rate"] for record in (none, half, all_of_them)}) > 1
+
+
+def test_every_run_counts_the_labels_that_it_has_used(tmp_path: Path) -> None:
+    rate = {"data.labeled_rate": 0.1, "train.labeled_batch_size": 40}
+    fixed, resampled, alone = runs_of(
+        "label_leak", tmp_path, "ssgan_fixed", "ssgan_resampled", "supervised_resampled", **rate
+    )
+    assert [point.labels_used for point in fixed.curves] == [120, 120, 120]  # 40 a step, all after 3 of 4 steps
+    used = [point.labels_used for point in resampled.curves]
+    assert used == [24, 48, 72]  # 6 of 64 a step, and no image twice in the first 18 steps
+    assert [point.labels_used for point in alone.curves] == used
+    assert resampled.splits is not None
+    assert resampled.splits.num_labels == 120
+
+
+def test_fewer_unlabeled_images_than_a_batch_are_enough(tmp_path: Path) -> None:
+    few, none, supervised = (
+        runs_of("unlabeled_amount", tmp_path, arm, **{"data.num_unlabeled": count})[0]
+        for arm, count in (("improved_gan", 5), ("improved_gan", 0), ("supervised_only", 0))
+    )
+    assert [record.status for record in (few, none, supervised)] == ["complete"] * 3
+    assert [record.splits.num_unlabeled for record in (few, none, supervised) if record.splits] == [55, 50, 50]
+    assert [record.curves[-1].step for record in (few, none, supervised)] == [12] * 3
 
 
 def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(

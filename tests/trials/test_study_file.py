@@ -45,6 +45,27 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert study.presets["quick"].seeds == 8
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        "",
+        "split_seeds = 8",
+        "model_seeds = 8",
+        "seeds = 8\nsplit_seeds = 8\nmodel_seeds = 8",
+        "seeds = 8\nmodel_seeds = 8",
+    ],
+)
+def test_a_preset_gives_one_kind_of_seeds(tmp_path: Path, seeds: str) -> None:
+    (line,) = refusal(write(tmp_path, GOOD.replace("seeds = 8", seeds)))
+    assert line == "give either seeds, or both split_seeds and model_seeds"
+
+
+def test_seeds_may_be_crossed(tmp_path: Path) -> None:
+    preset = read_study(write(tmp_path, GOOD.replace("seeds = 8", "split_seeds = 2\nmodel_seeds = 3"))).presets["quick"]
+    assert sorted(preset.seed_pairs()) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert sorted(preset.seed_pairs(1)) == [(0, 0)]
+
+
 def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Path) -> None:
     text = GOOD.replace('"tiny"', '"Tiny Study"').replace("seeds = 8", 'seeds = "8"\ncolor = 1')
     text = text.replace('label = "A"', "").replace("levels = [20]", "levels = []")
@@ -53,7 +74,10 @@ def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Pa
     for key in ("name = 'Tiny Study'", "arms.a.label", "factors.0.levels = []", "presets.quick.seeds = '8'"):
         assert any(line.startswith(key) for line in lines), key
     unknown = next(line for line in lines if line.startswith("presets.quick.color = 1"))
-    assert "unknown key; known here: description, family, first_seed, levels, sample_quality, seeds, set" in unknown
+    assert (
+        "unknown key; known here: description, family, first_seed, levels, model_seeds, sample_quality, seeds, set, split_seeds"
+        in unknown
+    )
 
 
 def test_references_to_arms_and_factors_are_checked(tmp_path: Path) -> None:

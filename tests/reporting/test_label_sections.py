@@ -1,0 +1,78 @@
+"""The labels that runs have really used: shown where the label protocol varies, with the recorded counts."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from synthetic import make_plan, make_record
+
+from ssgan_bench.records.schema import FactorInfo, StudyPlan
+from ssgan_bench.reporting import write_report
+
+ARMS = (("ssgan_fixed", "Fixed labels"), ("ssgan_resampled", "Redrawn mask"))
+RATES = FactorInfo(key="data.labeled_rate", label="Labeled share", levels=(0.05, 0.2))
+
+
+def label_plan(protocols: tuple[str, str]) -> StudyPlan:
+    plan = make_plan(arms=ARMS, factors=(RATES,), seeds=(0, 1, 2))
+    by_arm = dict(zip((name for name, _ in ARMS), protocols, strict=True))
+    cells = [
+        cell.model_copy(
+            update={"config": cell.config | {"data": cell.config["data"] | {"label_protocol": by_arm[cell.arm]}}}
+        )
+        for cell in plan.cells
+    ]
+    return plan.model_copy(update={"cells": tuple(cells)})
+
+
+@pytest.fixture
+def report(make_store, tmp_path, monkeypatch):
+    """Redrawn masks use 100, 200, ... labels (seed by seed one more), fixed subsets 20 from the first point on."""
+    monkeypatch.setattr("ssgan_bench.reporting.page.to_bytes", lambda figure: (b"<svg/>", b"png"))
+
+    def make(protocols):
+        plan = label_plan(protocols)
+
+        def change(cell):
+            curves = make_record(plan, cell, points=3).curves
+            if cell.arm == "ssgan_fixed":
+                return {"curves": curves}
+            counted = [
+                point.model_copy(update={"labels_used": 100 * k + cell.model_seed}) for k, point in enumerate(curves, 1)
+            ]
+            return {"curves": tuple(counted)}
+
+        write_report(make_store(plan, change), tmp_path / "report")
+        return tmp_path / "report"
+
+    return make
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+def test_labels_used_are_shown_by_epoch_beside_the_nominal_number(report):
+    folder = report(("fixed", "resampled"))
+    rows = rows_of(folder / "tables" / "labels_used.csv")
+    assert len(rows) == 2 * 2 * 3
+    resampled = [r for r in rows if r["arm"] == "ssgan_resampled" and r["data.labeled_rate"] == "0.2"]
+    assert [float(r["labels_used"]) for r in resampled] == [101, 201, 301]  # mean over seeds 0, 1 and 2
+    assert [float(r["epoch"]) for r in resampled] == pytest.approx([0.7, 1.4, 2.1])
+    assert {r["n"] for r in rows} == {"3"}
+    assert {(float(r["nominal_labels"]), float(r["training_images"])) for r in rows} == {(20, 1200)}
+    text = (folder / "report.md").read_text()
+    assert "## Labels really used" in text
+    assert "| Fixed labels | 0.05 | 20 | 20 | 1.0 × | 1.7 % | 2.1 |" in text
+    assert "| Redrawn mask | 0.2 | 20 | 301 | 15.1 × | 25.1 % | 2.1 |" in text
+    assert sorted(path.name for path in (folder / "figures").glob("labels*.svg")) == ["labels_1.svg", "labels_2.svg"]
+    curves = rows_of(folder / "evidence" / "curves.csv")
+    assert {(r["kind"], r["name"]) for r in curves if r["kind"] == "labels"} == {("labels", "labels_used")}
+
+
+def test_labels_used_are_not_shown_where_all_arms_share_a_protocol(report):
+    folder = report(("fixed", "fixed"))
+    assert "Labels really used" not in (folder / "report.md").read_text()
+    assert not list((folder / "figures").glob("labels*"))
+    assert not (folder / "tables" / "labels_used.csv").exists()
