@@ -192,7 +192,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _without_replaced(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Copy of `under` without values that a value of `over` excludes; both in `over` are a mistake of that layer."""
-    given = _flat(over)
+    given = flatten(over)
     for pair in EXCLUSIVE:
         if len(chosen := [key for key in pair if given.get(key) is not None]) == 1:
             section, option = next(key for key in pair if key != chosen[0]).split(".")
