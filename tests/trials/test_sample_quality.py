@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssgan_bench import study
 from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.datasets import load
 from ssgan_bench.evaluation import reference_classifier
@@ -221,3 +222,32 @@ def test_the_real_side_is_drawn_at_random_where_there_is_more_than_is_needed(
     # More test images of the same seed are another real side.
     assert meter.real_images(0, digits.train_images[:401], digits.train_labels[:401], others) is not real
     assert meter.real_images(0, test, digits.train_labels[:400], others) is real
+
+
+ONE_RUN = """
+name = "one"
+question = "Is it measured?"
+expectation = "Yes."
+baseline = "ssgan"
+arms.ssgan = { label = "SSGAN", set.method.preset = "article" }
+base.data = { dataset = "digits", image_size = 16 }
+base.network.width = 4
+base.train = { epochs = 1, batch_size = 64, labeled_batch_size = 16, evaluations = 1 }
+factors = [{ key = "data.num_labels", label = "Labels", levels = [20] }]
+presets.quick = { description = "For tests.", seeds = 1, sample_quality = true }
+"""
+
+
+def test_the_command_line_trains_the_classifier_and_reports_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reference_classifier, "MIN_STEPS", 60)
+    monkeypatch.setattr(reference_classifier, "EPOCHS", 1)
+    path = tmp_path / "one.toml"
+    path.write_text(ONE_RUN)
+    assert study.main([str(path), "--out", str(tmp_path), "--device", "cpu", "--workers", "1"]) == 0
+    assert "training the reference classifier of digits" in capsys.readouterr().out
+    (record,) = RecordStore(tmp_path / "runs" / "one" / "quick").records()
+    name = measured(record).reference_classifier
+    report = (tmp_path / "reports" / "one" / "quick" / "index.html").read_text()
+    assert f"The Frechet distance is frechet_{name}" in report
