@@ -23,11 +23,13 @@ from ssgan_bench.trials.study_file import read_study
 
 STUDY = read_study(Path(__file__).parents[2] / "studies" / "labeled_rate.toml")
 TINY = {"data.num_labels": 20, "train.epochs": 1, "network.width": 4, "train.evaluations": 2}
+ARMS = ("supervised_only", "ssgan_no_matching", "ssgan_matching", "improved_gan")
 
 
 def plan(*, sample_quality: bool = True, seeds: int = 1, **settings: Any) -> StudyPlan:
     preset = STUDY.presets["quick"].model_copy(update={"sample_quality": sample_quality})
-    study = STUDY.model_copy(update={"presets": {"quick": preset}})
+    arms = {name: STUDY.arms[name] for name in ARMS}
+    study = STUDY.model_copy(update={"presets": {"quick": preset}, "arms": arms, "yardsticks": []})
     return make_plan(study, "x", "quick", TINY | settings, seeds=seeds)
 
 
