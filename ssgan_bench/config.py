@@ -218,6 +218,8 @@ def _keys_beside(model: Any, location: tuple[int | str, ...]) -> list[str]:
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
             model = field.annotation if field else None
+            if type(None) in get_args(model):  # an optional table
+                model = get_args(model)[0]
         else:  # an entry of dict[..., Model] or list[Model]
             model = get_args(model)[-1]
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -8,8 +8,8 @@ from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import load
 from ssgan_bench.methods.base import Method
-from ssgan_bench.records.schema import StudyPlan
-from ssgan_bench.records.store import RecordStore
+from ssgan_bench.records.schema import SearchPlan, StudyPlan
+from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.run import DeviceData
 
 
@@ -35,10 +35,32 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
         data = loaded[key]
         record = None if store is None else store.record(cell.cell_id)
         if store and record and record.provenance and record.provenance.dataset_sha256 != data.sha256:
-            raise ConfigError(
-                f"data set {config.data.dataset!r}: its images or labels changed since the runs in {store.folder} were "
-                "made; use --out DIR to keep both, or --fresh to set the old runs aside"
-            )
+            raise _changed_data(config.data.dataset, store.folder)
         if cell.split_seed == plan.seeds[0]:
             uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
             Batches(data.images, data.labels, data.splits(config), config, uses_unlabeled=uses_unlabeled)
+
+
+def check_search(plan: SearchPlan, data_root: Path, store: SearchStore | None) -> None:
+    """Do the same for a search: every arm's own configuration with the first tuning seed.
+
+    Raises:
+        ConfigError: as `check_cells`.
+    """
+    for arm in plan.arms:
+        seed = plan.tuning_seeds[0]
+        config = RunConfig.model_validate(arm.config | {"split_seed": seed, "model_seed": seed})
+        images = load(config.data.dataset, data_root, image_size=config.data.image_size)
+        data = DeviceData.from_images(images, torch.device("cpu"))
+        for record in store.records() if store else []:
+            if store and record.provenance and record.provenance.dataset_sha256 != data.sha256:
+                raise _changed_data(config.data.dataset, store.folder)
+        uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
+        Batches(data.images, data.labels, data.splits(config), config, uses_unlabeled=uses_unlabeled)
+
+
+def _changed_data(dataset: str, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"data set {dataset!r}: its images or labels changed since the runs in {folder} were "
+        "made; use --out DIR to keep both, or --fresh to set the old runs aside"
+    )

@@ -73,15 +73,15 @@ def make_plan(
     for combination, (arm_name, arm) in itertools.product(combinations, study.arms.items()):
         levels_by_key = dict(zip((factor.key for factor in factors), combination, strict=True))
         layers = {
-            "--set ": _nested(overrides),
-            "level ": _nested(levels_by_key),
+            "--set ": nested(overrides),
+            "level ": nested(levels_by_key),
             f"arms.{arm_name}.set.": arm.set,
             f"presets.{preset_name}.set.": preset.set,
             "base.": study.base,
         }
         values: dict[str, Any] = {}
         for layer in reversed(layers.values()):
-            values = _merged(values, layer)
+            values = merged(values, layer)
         config, found = parse_run_config(values)
         for name in SEED_KEYS & values.keys():
             found.append(Mistake(key=name, value=values[name], message="the seeds are counted: use --seeds or seeds"))
@@ -148,7 +148,7 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
             found.append(f"levels of {was.key} {list(was.levels)} -> {list(now.levels)}")
     if not found:
         for was_cell, now_cell in zip(old.cells, new.cells, strict=False):
-            before, after = _flat(was_cell.config), _flat(now_cell.config)
+            before, after = flat(was_cell.config), flat(now_cell.config)
             found += [
                 f"{key} {show(before.get(key))} -> {show(after.get(key))}"
                 for key in sorted(before.keys() | after.keys())
@@ -157,30 +157,30 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
+def nested(dotted: dict[str, Any]) -> dict[str, Any]:
     """{"a.b": 1} -> {"a": {"b": 1}}."""
     result: dict[str, Any] = {}
     for key, value in dotted.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        result = _merged(result, value)
+        result = merged(result, value)
     return result
 
 
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     result: dict[str, Any] = {}
     for key, value in nested.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Copy of `under` with the values of `over`, tables merged."""
     result = dict(under)
     for key, value in over.items():
         both_tables = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both_tables else value
+        result[key] = merged(result[key], value) if both_tables else value
     return result
 
 
