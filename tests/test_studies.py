@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.search_plan import make_search_plan
 from ssgan_bench.trials.study_file import read_study
 
 PATHS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
@@ -46,3 +47,16 @@ def test_quick_needs_no_download_and_no_gpu(path: Path) -> None:
     assert len(plan.seeds) == 8
     assert {cell.config["data"]["dataset"] for cell in plan.cells} == {"digits"}
     assert {cell.config["data"]["image_size"] for cell in plan.cells} == {16}
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("path", [path for path in PATHS if read_study(path).search], ids=lambda path: path.stem)
+def test_every_search_resolves_can_prune_and_begins_with_every_arms_own_values(path: Path, preset: str) -> None:
+    study = read_study(path)
+    untuned = make_plan(study, str(path), preset, {})
+    plan = make_search_plan(study, str(path), untuned, {}, {})
+    assert len(plan.tuning_seeds) >= 5
+    assert all(arm.default is not None for arm in plan.arms)
+    # With its tuned twin, every arm but one is compared with the tuned baseline.
+    num_tests = len(untuned.family) * (2 * len(untuned.arms) - 1)
+    assert num_tests * 2 / 2 ** len(untuned.seeds) <= 0.05

@@ -3,9 +3,9 @@
 Rates are in [0, 1]; percent appears only in rendered tables. A quantity that was not measured is None, never a number.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ssgan_bench.config import Frozen, digest
 
@@ -188,7 +188,10 @@ class RunRecord(Frozen):
 
 
 class Dimension(Frozen):
-    """What a search may choose for one configuration key: a range, or one of some choices."""
+    """What a search may choose for one configuration key: a range, or one of some choices.
+
+    Whether it is either, and not empty, is checked where a study file is read.
+    """
 
     low: int | float | None = None
     """A range of integers if both ends are integers, else of real numbers; both ends belong to it."""
@@ -196,21 +199,6 @@ class Dimension(Frozen):
     log: bool = False
     """Draw on a logarithmic scale."""
     choices: list[int | float | str | bool] | None = None
-
-    @model_validator(mode="after")
-    def _is_not_empty(self) -> Self:
-        if self.choices is not None:
-            if self.low is not None or self.high is not None or self.log:
-                raise ValueError("give either low and high, or choices")
-            if len({(type(choice), choice) for choice in self.choices}) < max(2, len(self.choices)):
-                raise ValueError("needs at least two choices, none of them twice")
-        elif self.low is None or self.high is None:
-            raise ValueError("needs low and high, or choices")
-        elif self.low >= self.high:
-            raise ValueError(f"an empty range: low = {self.low} must be less than high = {self.high}")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"low = {self.low}: a logarithmic range must begin above 0")
-        return self
 
     @property
     def is_integer(self) -> bool:

@@ -35,6 +35,8 @@ from ssgan_bench.reporting.frames import (
     smallest_p,
     values,
 )
+from ssgan_bench.reporting.search_evidence import SEARCH_FILES, has_search
+from ssgan_bench.reporting.search_sections import search_section
 from ssgan_bench.reporting.stats import pairs_needed
 from ssgan_bench.reporting.wording import (
     condition_text,
@@ -63,6 +65,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         _certainty,
         _main,
         _differences,
+        *((search_section,) if has_search(analysis.evidence.folder) else ()),
         _curves,
         _samples,
         _timing,
@@ -333,6 +336,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         ("evidence/runs.csv", "one row per planned run"),
         ("evidence/curves.csv", "every point of every curve"),
         ("evidence/study.json", "the plan"),
+        *((f"evidence/{name}", text) for name, text in SEARCH_FILES.items() if has_search(analysis.evidence.folder)),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
         ("report.md", "this report as Markdown"),
     )

@@ -62,11 +62,13 @@ def space_mistakes(search: Search, arms: list[str]) -> list[Mistake]:
         if arm != ALL and arm not in arms:
             known = ", ".join([ALL, *arms])
             mistakes.append(Mistake(key="search.space", value=arm, message=f"not an arm of this study; known: {known}"))
-        for key in space:
+        for key, dimension in space.items():
             where = f"search.space.{arm}.{key}"
             if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
                 text = f"cannot be searched: arms share {', '.join(FIXED)}"
                 mistakes.append(Mistake(key=where, value=None, message=text))
+            if problem := _problem(dimension):
+                mistakes.append(Mistake(key=where, value=None, message=problem))
             if arm != ALL and key in search.space.get(ALL, {}):
                 mistakes.append(Mistake(key=where, value=None, message=f"stands in search.space.{ALL} as well"))
     counts = {arm: len(search.of_arm(arm)) for arm in arms}
@@ -77,3 +79,20 @@ def space_mistakes(search: Search, arms: list[str]) -> list[Mistake]:
     elif not max(counts.values()):
         mistakes.append(Mistake(key="search.space", value=None, message="names nothing to search"))
     return mistakes
+
+
+def _problem(dimension: Dimension) -> str | None:
+    """What keeps a dimension from being a range or some choices."""
+    low, high, choices = dimension.low, dimension.high, dimension.choices
+    if choices is not None:
+        if low is not None or high is not None or dimension.log:
+            return "give either low and high, or choices"
+        if len({(type(choice), choice) for choice in choices}) < max(2, len(choices)):
+            return f"needs at least two choices, none of them twice, not {choices}"
+    elif low is None or high is None:
+        return "needs low and high, or choices"
+    elif low >= high:
+        return f"an empty range: low = {low} must be less than high = {high}"
+    elif dimension.log and low <= 0:
+        return f"low = {low}: a logarithmic range must begin above 0"
+    return None

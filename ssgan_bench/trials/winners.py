@@ -51,6 +51,8 @@ def winners_toml(
 ) -> str:
     """Write the study that runs every arm twice, untuned and with its winner's values, on the preset's own seeds.
 
+    An arm whose own values won is there once.
+
     Args:
         study: the tuned study.
         plan: its search.
@@ -61,12 +63,16 @@ def winners_toml(
     preset = study.presets[plan.preset]  # type: ignore[index]
     factor_keys = [factor.key for factor in study.factors]
     changes = nested({key: value for key, value in overrides.items() if key not in factor_keys})
+    defaults = {arm.name: arm.default for arm in plan.arms}
     arms: dict[str, Any] = {}
     for name, arm in study.arms.items():
         own = merged(arm.set, changes)
-        arms[name] = {"label": arm.label, "set": own}
+        kept_its_own = chosen[name].params == defaults[name]  # then both would be one configuration
+        if not kept_its_own:
+            arms[name] = {"label": arm.label, "set": own}
+        label = f"{arm.label}, tuned{' (kept its own values)' * kept_its_own}"
         tuned = merged(own, nested(chosen[name].params))
-        arms[name + TUNED] = {"label": f"{arm.label}, tuned"[:100], "set": tuned}
+        arms[name + TUNED] = {"label": label if len(label) <= 100 else name + TUNED, "set": tuned}
     levels = preset.levels | {
         key: value if isinstance(value, list) else [value] for key, value in overrides.items() if key in factor_keys
     }
@@ -87,8 +93,9 @@ def winners_toml(
     }
     trials = ", ".join(f"{name} trial {record.trial}" for name, record in chosen.items())
     header = (
-        f"# Written by the search of study {study.name}, preset {plan.preset}: every arm as it was, and with its\n"
-        f"# winner's values ({trials}). The scores that chose them are no results and not given here.\n\n"
+        f"# Written by the search of study {study.name}, preset {plan.preset}: every arm as it was and with its "
+        "winner's\n"
+        f"# values ({trials}). The scores that chose them are no results and not given here.\n\n"
     )
     return header + "".join(_lines(values, ()))
 

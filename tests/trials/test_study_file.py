@@ -53,7 +53,7 @@ def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Pa
     for key in ("name = 'Tiny Study'", "arms.a.label", "factors.0.levels = []", "presets.quick.seeds = '8'"):
         assert any(line.startswith(key) for line in lines), key
     unknown = next(line for line in lines if line.startswith("presets.quick.color = 1"))
-    assert "unknown key; known here: description, family, first_seed, levels, seeds, set" in unknown
+    assert "unknown key; known here: description, family, first_seed, levels, search, seeds, set" in unknown
 
 
 def test_references_to_arms_and_factors_are_checked(tmp_path: Path) -> None:
