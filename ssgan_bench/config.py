@@ -315,6 +315,8 @@ def _fields_at(model: Any, location: tuple[int | str, ...]) -> dict[str, FieldIn
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
             model = field.annotation if field else None
+            if type(None) in get_args(model):  # an optional table
+                model = get_args(model)[0]
         else:  # an entry of dict[..., Model] or list[Model]
             model = (get_args(model) or (None,))[-1]
     return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ssgan_bench.config import ConfigError
 
 if TYPE_CHECKING:
-    from ssgan_bench.records.schema import StudyPlan
+    from ssgan_bench.records.schema import SearchPlan, StudyPlan
     from ssgan_bench.records.store import RecordStore
+    from ssgan_bench.trials.coordinator import Progress
     from ssgan_bench.trials.study_file import StudyFile
+    from ssgan_bench.trials.worker import WorkerSpec
 
 EPILOG = """\
 examples:
@@ -202,7 +204,7 @@ def run_study(options: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {options.seeds}: give a number from 1 to 1000")
     if options.workers is not None and not 1 <= options.workers <= 256:
         raise ConfigError(f"--workers {options.workers}: give a number from 1 to 256")
-    plan = _plan(options, study, path)
+    plan, search = _plan(options, study, path)
     device = _device(options.device)
     threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -210,9 +212,16 @@ def run_study(options: argparse.Namespace) -> int:
     num_workers = min(num_workers, len(plan.cells))
     _print_plan(options, plan, study, device, num_workers)
     folder = options.out / "runs" / plan.study / plan.preset
+    if search is not None:
+        _print_search(search, plan)
     if options.plan:
         _check_present_data(options, plan)
-        return _print_estimate(plan, device, num_workers, folder)
+        return _print_estimate(plan, search, device, num_workers, folder)
+    if search is not None:
+        found = _search(options, study, plan, search, folder, device, num_workers)
+        if isinstance(found, int):
+            return found
+        plan = found
     return _run(options, plan, folder, device, num_workers)
 
 
@@ -226,13 +235,26 @@ def _check_present_data(options: argparse.Namespace, plan: "StudyPlan") -> None:
         check_cells(plan, root, None)
 
 
-def _plan(options: argparse.Namespace, study: "StudyFile", path: Path) -> "StudyPlan":
-    from ssgan_bench.trials.plan import make_plan, parse_overrides
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    from ssgan_bench.trials.plan import parse_overrides
 
     overrides = parse_overrides(options.set)
     if options.dataset is not None:
         overrides["data.dataset"] = options.dataset
-    return make_plan(study, str(path), options.preset, overrides, options.seeds)
+    return overrides
+
+
+def _plan(options: argparse.Namespace, study: "StudyFile", path: Path) -> "tuple[StudyPlan, SearchPlan | None]":
+    """Plan of the study as its file has it, and of the search that precedes a tuned one."""
+    from ssgan_bench.trials.plan import make_plan
+    from ssgan_bench.trials.search_plan import make_search_plan, split_overrides
+
+    overrides = _overrides(options)
+    if study.search is None:
+        return make_plan(study, str(path), options.preset, overrides, options.seeds), None
+    overrides, sizes = split_overrides(overrides)
+    plan = make_plan(study, str(path), options.preset, overrides, options.seeds)
+    return plan, make_search_plan(study, str(path), plan, overrides, sizes)
 
 
 def _device(name: str) -> str:
@@ -274,25 +296,122 @@ def _seeds_text(plan: "StudyPlan") -> str:
     return f"{len(split_seeds)} split seeds x {len(model_seeds)} model seeds"
 
 
-def _print_estimate(plan: "StudyPlan", device: str, num_workers: int, folder: Path) -> int:
+def _print_search(search: "SearchPlan", plan: "StudyPlan") -> None:
+    trials, runs = len(search.arms) * search.num_trials, len(search.tuning_seeds)
+    print(
+        f"  first a search: {len(search.arms)} arms x {search.num_trials} trials = {trials} trials of at most {runs} "
+        f"runs (seeds {search.tuning_seeds[0]} to {search.tuning_seeds[-1]}, judged on {search.num_validation} "
+        "validation images each)"
+    )
+    print(f"  then every arm untuned and with its winner's values: 2 x {len(plan.cells)} cells", flush=True)
+
+
+def _print_estimate(plan: "StudyPlan", search: "SearchPlan | None", device: str, num_workers: int, folder: Path) -> int:
     import torch
 
     from ssgan_bench.trials.estimate import estimate, free_disk_mib
     from ssgan_bench.trials.progress import describe_seconds
 
     print("  timing a few steps of each arm ...", flush=True)
-    cost = estimate(plan, torch.device(device), num_workers)
+    everything = plan
+    if search is not None:  # a run of the search costs about what one of the arm's cells costs
+        first_cells = tuple(cell for cell in plan.cells if cell.model_seed == plan.seeds[0])
+        runs = search.num_trials * len(search.tuning_seeds)
+        everything = plan.model_copy(update={"cells": plan.cells * 2 + first_cells * runs})
+    cost = estimate(everything, torch.device(device), num_workers)
     for arm, arm_cost in cost.arms.items():
         what = "one fit" if arm_cost.step_ms is None else f"{arm_cost.steps} steps of {arm_cost.step_ms:.1f} ms"
         print(f"    {arm}: {what}, {describe_seconds(arm_cost.run_seconds)} per run")
+    if search is not None:
+        for tuned in search.arms:
+            first = "its own values" if tuned.default is not None else "sampled, its own values lie outside the space"
+            keys = ", ".join(tuned.space)
+            print(f"  trials of {tuned.name}: 0 to {search.num_trials - 1} over {keys}; trial 0 is {first}")
     print("  cells (arm, levels, seed, id):")
     for cell in plan.cells:
         levels = ", ".join(f"{key} = {value}" for key, value in cell.levels.items())
         print(f"    {cell.arm}, {levels}, {cell.seed_text}, {cell.cell_id}")
-    print(f"  estimated time: {describe_seconds(cost.total_seconds)} for all cells with {num_workers} workers")
+    what = "all cells" if search is None else "the search without pruning and all cells"
+    print(f"  estimated time: {describe_seconds(cost.total_seconds)} for {what} with {num_workers} workers")
     print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
     print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")
     return 0
+
+
+def _search(
+    options: argparse.Namespace,
+    study: "StudyFile",
+    plan: "StudyPlan",
+    search: "SearchPlan",
+    folder: Path,
+    device: str,
+    num_workers: int,
+) -> "StudyPlan | int":
+    """Make the search; returns the plan that runs its winners, or an exit code."""
+    from ssgan_bench.data.datasets import data_root, prepare
+    from ssgan_bench.records.provenance import git_commit
+    from ssgan_bench.records.store import SearchStore
+    from ssgan_bench.trials.checks import check_cells, check_search
+    from ssgan_bench.trials.plan import make_plan
+    from ssgan_bench.trials.presence import anyone_alive, folder_lock
+    from ssgan_bench.trials.progress import describe_counts
+    from ssgan_bench.trials.queue import sqlite_url
+    from ssgan_bench.trials.search_plan import search_changes, split_overrides
+    from ssgan_bench.trials.study_file import read_study
+    from ssgan_bench.trials.winners import freeze
+    from ssgan_bench.trials.worker import WorkerSpec
+
+    root = data_root(options.data_dir)
+    for dataset in dict.fromkeys(arm.config["data"]["dataset"] for arm in search.arms):
+        prepare(dataset, root)
+    store = SearchStore(folder / "search")
+    check_search(search, root, None if options.fresh else store)
+    check_cells(plan, root, None)
+    if options.fresh:
+        _set_aside(folder)
+        options.fresh = False  # what follows belongs to this run
+    with folder_lock(store.folder):
+        stored = store.plan()
+        changes = [] if stored is None else search_changes(stored, search)
+        if changes and (anyone_alive(store.folder) or store.records()):
+            raise _changed(store.folder, changes, "another version of this study's search")
+        store.write_plan(search)
+    url = options.storage or sqlite_url(folder / "optuna.db")
+    progress = _execute(WorkerSpec(url, search, store.folder, root, device, git_commit()), num_workers)
+    if isinstance(progress, int):
+        return progress
+    print(describe_counts(progress))
+    if len(progress.finished) < progress.total:
+        print(
+            f"error: {progress.total - len(progress.finished)} trials of the search failed (tracebacks in "
+            f"{store.folder / 'failures'}); the same command tries them again, with other values",
+            file=sys.stderr,
+        )
+        return 1
+    path = folder / "winners.toml"
+    overrides, _ = split_overrides(_overrides(options))
+    freeze(study, search, store, overrides, len(plan.seeds), path)
+    plan = make_plan(read_study(path), str(path), plan.preset, {})
+    print(f"winners: {path}; running {len(plan.arms)} arms x {len(plan.seeds)} fresh seeds", flush=True)
+    return plan
+
+
+def _execute(spec: "WorkerSpec", num_workers: int) -> "Progress | int":
+    """Run a plan behind one progress bar; returns the counts, or an exit code where it was interrupted."""
+    from ssgan_bench.trials.coordinator import FatalError, run_plan
+    from ssgan_bench.trials.progress import ProgressDisplay
+
+    store, ids, folder = spec.store(), spec.ids(), spec.folder
+    try:
+        with ProgressDisplay(len(ids)) as display:
+            return run_plan(spec, num_workers, display)
+    except KeyboardInterrupt:
+        kept = sum(store.record(record_id) is not None for record_id in ids)
+        print(f"\ninterrupted: {kept} of {len(ids)} runs are kept in {folder}; the same command continues")
+        return 130
+    except FatalError as error:
+        print(f"error: {error}; finished runs are kept in {folder}, the same command continues", file=sys.stderr)
+        return 1
 
 
 def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: str, num_workers: int) -> int:
@@ -300,9 +419,8 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     from ssgan_bench.records.provenance import git_commit
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.checks import check_cells
-    from ssgan_bench.trials.coordinator import FatalError, run_plan
     from ssgan_bench.trials.presence import folder_lock
-    from ssgan_bench.trials.progress import ProgressDisplay, describe_counts
+    from ssgan_bench.trials.progress import describe_counts
     from ssgan_bench.trials.queue import sqlite_url
     from ssgan_bench.trials.sample_quality import prepare_references
     from ssgan_bench.trials.worker import WorkerSpec
@@ -320,17 +438,9 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     if plan.sample_quality:
         prepare_references(plan, root, store, print)
     url = options.storage or sqlite_url(folder / "optuna.db")
-    spec = WorkerSpec(url, plan, folder, root, device, git_commit())
-    try:
-        with ProgressDisplay(len(plan.cells)) as display:
-            progress = run_plan(spec, num_workers, display)
-    except KeyboardInterrupt:
-        kept = sum(store.record(cell.cell_id) is not None for cell in plan.cells)
-        print(f"\ninterrupted: {kept} of {len(plan.cells)} runs are kept in {folder}; the same command continues")
-        return 130
-    except FatalError as error:
-        print(f"error: {error}; finished runs are kept in {folder}, the same command continues", file=sys.stderr)
-        return 1
+    progress = _execute(WorkerSpec(url, plan, folder, root, device, git_commit()), num_workers)
+    if isinstance(progress, int):
+        return progress
     print(describe_counts(progress))
     if not options.no_report:
         print("writing the report ...", flush=True)
@@ -361,10 +471,14 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
         whose = f"another version of this study, or another file with the name {plan.study!r}"
         if stored.question != plan.question:
             whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
-        raise ConfigError(
-            f"{store.folder}: its runs belong to {whose} ({'; '.join(changes[:6])}{'; ...' * (len(changes) > 6)}); "
-            "use --out DIR, or another name in the study file, to keep both, or --fresh to set the old runs aside"
-        )
+        raise _changed(store.folder, changes, whose)
+
+
+def _changed(folder: Path, changes: list[str], whose: str) -> ConfigError:
+    return ConfigError(
+        f"{folder}: its runs belong to {whose} ({'; '.join(changes[:6])}{'; ...' * (len(changes) > 6)}); "
+        "use --out DIR, or another name in the study file, to keep both, or --fresh to set the old runs aside"
+    )
 
 
 def _set_aside(folder: Path) -> None:
@@ -372,7 +486,7 @@ def _set_aside(folder: Path) -> None:
 
     if not folder.exists():
         return
-    if anyone_alive(folder):
+    if anyone_alive(folder) or anyone_alive(folder / "search"):
         raise ConfigError(f"--fresh: {folder} is in use by another process; stop it first, or use --out DIR")
     target = folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     folder.rename(target)

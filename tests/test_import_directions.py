@@ -46,6 +46,7 @@ EXTERNAL = {
     "reporting": {"pandas", "seaborn", "matplotlib", "scipy", "numpy", "jinja2", "pydantic", "filelock"},
     "trials": {"torch", "numpy", "pydantic", "filelock", "tqdm"},
     "trials.queue": {"optuna", "sqlalchemy", "filelock"},
+    "trials.search": {"optuna"},
     "study": {"torch"},
     "report": set(),
 }
@@ -111,11 +112,11 @@ def test_the_directions_have_no_cycle():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(INTERNAL)
 
 
-def test_only_the_queue_imports_optuna():
+def test_only_the_queue_and_the_search_import_optuna():
     importers = {
         module for module, path in modules() if any(is_within(name, ["optuna"]) for name in imported(path.read_text()))
     }
-    assert importers == {"trials.queue"}
+    assert importers == {"trials.queue", "trials.search"}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,8 @@ def test_only_the_queue_imports_optuna():
         ("reporting.frames", "from optuna.storages import RDBStorage"),
         ("reporting.frames", "import importlib\nimportlib.import_module('torch')"),
         ("trials.run", "import optuna"),
+        ("trials.search_run", "import optuna"),
+        ("trials.search", "import sqlalchemy"),
         ("trials.run", "from ssgan_bench.reporting import write_report"),
         ("trials.run", "from ssgan_bench.networks import conv"),
         ("study", "from ssgan_bench.training.loop import train"),
@@ -158,6 +161,7 @@ def test_a_forbidden_import_is_found(module, source):
         ("networks.tensorflow_weights", "import numpy as np"),
         ("methods.new", "from ssgan_bench.data.batches import RealBatch"),
         ("trials.queue", "import optuna"),
+        ("trials.search", "from optuna.samplers import TPESampler"),
         ("trials.run", "from ssgan_bench import PROTOCOL_VERSION"),
         ("report", "import ssgan_bench.reporting"),
     ],

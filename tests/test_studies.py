@@ -6,6 +6,7 @@ import pytest
 
 from ssgan_bench.trials.checks import check_cells
 from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.search_plan import make_search_plan
 from ssgan_bench.trials.study_file import read_study
 
 PATHS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
@@ -52,3 +53,16 @@ def test_quick_needs_no_download_and_no_gpu(path: Path) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_cell_of_quick_can_be_drawn_from_its_data(path: Path, tmp_path: Path) -> None:
     check_cells(make_plan(read_study(path), str(path), "quick", {}), tmp_path, None)
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("path", [path for path in PATHS if read_study(path).search], ids=lambda path: path.stem)
+def test_every_search_resolves_can_prune_and_begins_with_every_arms_own_values(path: Path, preset: str) -> None:
+    study = read_study(path)
+    untuned = make_plan(study, str(path), preset, {})
+    plan = make_search_plan(study, str(path), untuned, {}, {})
+    assert len(plan.tuning_seeds) >= 5
+    assert all(arm.default is not None for arm in plan.arms)
+    # With its tuned twin, every arm but one is compared with the tuned baseline.
+    num_tests = len(untuned.family) * (2 * len(untuned.arms) - 1)
+    assert num_tests * 2 / 2 ** len(untuned.seeds) <= 0.05

@@ -15,12 +15,13 @@ import jinja2
 from filelock import FileLock
 
 from ssgan_bench.config import ConfigError, digest
-from ssgan_bench.records.store import RecordStore
+from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.drawing import to_bytes
 from ssgan_bench.reporting.evidence import Evidence, read_evidence, write_evidence
 from ssgan_bench.reporting.markdown import to_markdown
 from ssgan_bench.reporting.scratch import scratch_folder
+from ssgan_bench.reporting.search_evidence import SEARCH_FILES, write_search
 from ssgan_bench.reporting.sections import build
 from ssgan_bench.reporting.tables import main_table, plain
 
@@ -43,7 +44,12 @@ def write_report(store: RecordStore, report_dir: Path) -> ReportResult:
     Raises:
         ConfigError: no plan, records of another protocol, or `report_dir` holds something that is no report.
     """
-    return _replace(report_dir, lambda folder: write_evidence(store, folder))
+
+    def write(folder: Path) -> None:
+        write_evidence(store, folder)
+        write_search(SearchStore(store.folder / "search"), folder)
+
+    return _replace(report_dir, write)
 
 
 def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
@@ -59,6 +65,9 @@ def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
             shutil.copyfile(evidence_dir / name, folder / name)
         if len(evidence.sample_quality):
             shutil.copyfile(evidence_dir / "sample_quality.csv", folder / "sample_quality.csv")
+        for name in SEARCH_FILES:
+            if (evidence_dir / name).is_file():
+                shutil.copyfile(evidence_dir / name, folder / name)
         (folder / "samples").mkdir()
         for name in sorted({name for names in evidence.study.samples.values() for name in names}):
             # The bare name: a path in an edited study.json must not reach outside the folder.

@@ -44,6 +44,8 @@ from ssgan_bench.reporting.frames import (
     single_seed,
     values,
 )
+from ssgan_bench.reporting.search_evidence import SEARCH_FILES, has_search
+from ssgan_bench.reporting.search_sections import search_section
 from ssgan_bench.reporting.wording import (
     condition_text,
     counted,
@@ -71,6 +73,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         _main,
         _differences,
         *_designed(analysis),
+        *([search_section] if has_search(analysis.evidence.folder) else []),
         *([label_sections.labels_used] if label_sections.varies_label_protocol(analysis) else []),
         _curves,
         _samples,
@@ -325,6 +328,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         ("evidence/runs.csv", "one row per planned run"),
         ("evidence/curves.csv", "every point of every curve"),
         ("evidence/study.json", "the plan"),
+        *((f"evidence/{name}", text) for name, text in SEARCH_FILES.items() if has_search(analysis.evidence.folder)),
         *([("evidence/sample_quality.csv", "measured samples")] if len(analysis.evidence.sample_quality) else []),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
         ("report.md", "this report as Markdown"),

@@ -7,9 +7,10 @@ import torch
 from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import load
+from ssgan_bench.data.splits import Splits
 from ssgan_bench.methods.base import Method
-from ssgan_bench.records.schema import StudyPlan
-from ssgan_bench.records.store import RecordStore
+from ssgan_bench.records.schema import SearchPlan, StudyPlan
+from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.sample_quality import refuse_too_few_images
 
@@ -36,14 +37,40 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
         data = loaded[key].told_apart(config.data)
         record = None if store is None else store.record(cell.cell_id)
         if store and record and record.provenance and record.provenance.dataset_sha256 != data.sha256:
-            raise ConfigError(
-                f"data set {config.data.dataset!r}: its images or labels changed since the runs in {store.folder} were "
-                "made; use --out DIR to keep both, or --fresh to set the old runs aside"
-            )
+            raise _changed_data(config.data.dataset, store.folder)
         if cell.split_seed == cell.model_seed == plan.seeds[0]:
-            method = Method.by_config[type(config.method)]
-            splits = data.splits(config)
-            batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=method.uses_unlabeled)
-            method.check(config, batches)
+            splits = _refuse_impossible(config, data)
             if plan.sample_quality:
                 refuse_too_few_images(config.data, len(splits.test), len(data.images_outside_test(splits)))
+
+
+def check_search(plan: SearchPlan, data_root: Path, store: SearchStore | None) -> None:
+    """Do the same for a search: every arm's own configuration with the first tuning seed.
+
+    Raises:
+        ConfigError: as `check_cells`.
+    """
+    for arm in plan.arms:
+        seed = plan.tuning_seeds[0]
+        config = RunConfig.model_validate(arm.config | {"split_seed": seed, "model_seed": seed})
+        images = load(config.data.dataset, data_root, image_size=config.data.image_size)
+        data = DeviceData.from_images(images, torch.device("cpu")).told_apart(config.data)
+        for record in store.records() if store else []:
+            if store and record.provenance and record.provenance.dataset_sha256 != data.sha256:
+                raise _changed_data(config.data.dataset, store.folder)
+        _refuse_impossible(config, data)
+
+
+def _refuse_impossible(config: RunConfig, data: DeviceData) -> Splits:
+    """Derive splits and batches, which refuse what cannot be done."""
+    method = Method.by_config[type(config.method)]
+    splits = data.splits(config)
+    method.check(config, Batches(data.images, data.labels, splits, config, uses_unlabeled=method.uses_unlabeled))
+    return splits
+
+
+def _changed_data(dataset: str, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"data set {dataset!r}: its images or labels changed since the runs in {folder} were "
+        "made; use --out DIR to keep both, or --fresh to set the old runs aside"
+    )

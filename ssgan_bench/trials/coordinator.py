@@ -1,4 +1,4 @@
-"""Run all cells of a plan: enqueue what is missing, keep workers alive, watch them, stop cleanly."""
+"""Run all cells of a plan, or all trials of a search: enqueue what is missing, watch the workers, stop cleanly."""
 
 import multiprocessing
 import signal
@@ -11,10 +11,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ssgan_bench.records.schema import RunRecord
-from ssgan_bench.records.store import RecordStore
+from ssgan_bench.records.schema import Record
+from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.presence import Presence, folder_lock, sweep
-from ssgan_bench.trials.queue import Queue
 from ssgan_bench.trials.worker import Event, WorkerSpec, work
 
 MAX_ATTEMPTS = 2
@@ -39,18 +38,23 @@ class Progress:
     """Counts of a study under way."""
 
     total: int
-    finished: dict[str, RunRecord] = field(default_factory=dict)
-    """Records of complete and diverged cells, by cell id."""
+    finished: dict[str, Record] = field(default_factory=dict)
+    """Records of complete and diverged cells, or of complete and pruned trials of a search, by id."""
     failed: dict[str, str] = field(default_factory=dict)
-    """What the last try of each failed cell said, by cell id."""
+    """What the last try of each failed one said, by id."""
     running: int = 0
     """Cells that this process's workers run now; while it has none, those that others run."""
-    last: RunRecord | None = None
+    last: Record | None = None
 
     @property
     def diverged(self) -> int:
         """Cells whose losses stopped being finite."""
         return sum(record.status == "diverged" for record in self.finished.values())
+
+    @property
+    def pruned(self) -> int:
+        """Trials of a search that were stopped after some of their seeds."""
+        return sum(record.status == "pruned" for record in self.finished.values())
 
 
 class _Process:
@@ -85,7 +89,7 @@ class _Process:
 
 
 def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Progress], None]) -> Progress:
-    """Run every cell of `spec.plan` that has no finished record, and return the final counts.
+    """Run every cell or trial of `spec.plan` that has no finished record, and return the final counts.
 
     Args:
         spec: what workers need.
@@ -96,10 +100,10 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
         FatalError: something that concerns every cell.
         KeyboardInterrupt: Ctrl-C; the workers are gone when it is raised.
     """
-    store = RecordStore(spec.folder)
-    progress = Progress(total=len(spec.plan.cells))
+    store, ids = spec.store(), spec.ids()
+    progress = Progress(total=len(ids))
 
-    def finished_record(cell_id: str) -> RunRecord | None:
+    def finished_record(cell_id: str) -> Record | None:
         """Take over what is on disk, whoever wrote it."""
         if cell_id not in progress.finished:
             record = store.record(cell_id)
@@ -112,8 +116,8 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
         _handle_events(processes, store, progress, attempts)  # a dead worker's last words may count as a try
         return attempts[cell_id] < MAX_ATTEMPTS
 
-    for cell in spec.plan.cells:  # here rather than under the queue's lock: there may be many
-        finished_record(cell.cell_id)
+    for cell_id in ids:  # here rather than under the queue's lock: there may be many
+        finished_record(cell_id)
     attempts: Counter[str] = Counter()
     context = multiprocessing.get_context("spawn")
     processes: list[_Process] = []
@@ -122,7 +126,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
         sweep(spec.folder)
     with (
         closing(Presence(spec.folder)),
-        closing(Queue(spec.url, spec.plan, spec.folder, create=True)) as queue,
+        closing(spec.open_trials(create=True)) as queue,
         _stopped_at_the_end(processes),
     ):
         while True:
@@ -150,7 +154,9 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
                     break
 
 
-def _handle_events(processes: list[_Process], store: RecordStore, progress: Progress, attempts: Counter[str]) -> bool:
+def _handle_events(
+    processes: list[_Process], store: RecordStore | SearchStore, progress: Progress, attempts: Counter[str]
+) -> bool:
     """Book what the workers said and drop those that ended; returns whether one ended or a cell failed."""
     ended = False
     for worker in list(processes):

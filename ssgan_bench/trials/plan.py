@@ -78,15 +78,15 @@ def make_plan(
     for combination, (arm_name, arm) in itertools.product(combinations, study.arms.items()):
         levels_by_key = dict(zip((factor.key for factor in factors), combination, strict=True))
         layers = {
-            "--set ": _nested(overrides),
-            "level ": _nested(levels_by_key),
+            "--set ": nested(overrides),
+            "level ": nested(levels_by_key),
             f"arms.{arm_name}.set.": arm.set,
             f"presets.{preset_name}.set.": preset.set,
             "base.": study.base,
         }
         values: dict[str, Any] = {}
         for layer in reversed(layers.values()):
-            values = _merged(_without_replaced(values, layer), layer)
+            values = merged(_without_replaced(values, layer), layer)
         config, found = parse_run_config(values)
         for name in SEED_KEYS & values.keys():
             found.append(Mistake(key=name, value=values[name], message="the seeds are counted: use --seeds or seeds"))
@@ -171,22 +171,22 @@ def changes_between(old: StudyPlan, new: StudyPlan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
+def nested(dotted: dict[str, Any]) -> dict[str, Any]:
     """{"a.b": 1} -> {"a": {"b": 1}}."""
     result: dict[str, Any] = {}
     for key, value in dotted.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        result = _merged(result, value)
+        result = merged(result, value)
     return result
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Copy of `under` with the values of `over`, tables merged."""
     result = dict(under)
     for key, value in over.items():
         both_tables = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both_tables else value
+        result[key] = merged(result[key], value) if both_tables else value
     return result
 
 

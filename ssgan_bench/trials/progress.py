@@ -6,15 +6,17 @@ from typing import Self
 
 from tqdm import tqdm
 
-from ssgan_bench.records.schema import RunRecord
+from ssgan_bench.records.schema import Record, SearchRecord
 from ssgan_bench.trials.coordinator import Progress
 
 LINE_SECONDS = 10.0
 """At most one plain line in this time, apart from failures."""
 
 
-def describe_result(record: RunRecord) -> str:
+def describe_result(record: Record) -> str:
     """One short phrase on the last result, e.g. "ssgan_matching num_labels=20 seed 3: error 4.0 %"."""
+    if isinstance(record, SearchRecord):
+        return f"search of {record.arm}, trial {record.trial}: {record.error or record.status}"
     levels = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in record.cell.levels.items())
     if record.status == "complete":
         outcome = f"test error {100 * record.metrics['error_rate']:.1f} %"
@@ -27,6 +29,11 @@ def describe_result(record: RunRecord) -> str:
 
 def describe_counts(progress: Progress) -> str:
     """Counts by state, e.g. "37 of 128 done, 0 diverged, 0 failed, 2 running"."""
+    if any(isinstance(record, SearchRecord) for record in progress.finished.values()):
+        return (
+            f"{len(progress.finished)} of {progress.total} search trials done, {progress.pruned} of them pruned, "
+            f"{len(progress.failed)} failed, {progress.running} running"
+        )
     done = len(progress.finished) - progress.diverged
     return (
         f"{done} of {progress.total} done, {progress.diverged} diverged, {len(progress.failed)} failed, "
@@ -42,7 +49,7 @@ class ProgressDisplay:
         self._already: int | None = None
         self._last_line = float("-inf")
         self._failed: set[str] = set()
-        self._shown: RunRecord | None = None
+        self._shown: Record | None = None
         self._bar = None
         if sys.stderr.isatty():
             layout = "{desc} {bar} {percentage:3.0f} % [{elapsed}, {postfix}]"

@@ -23,7 +23,17 @@ from ssgan_bench.evaluation.classification import classification_metrics, predic
 from ssgan_bench.evaluation.samples import sample_grid_png
 from ssgan_bench.methods.base import Method
 from ssgan_bench.records.provenance import collect, cpu_name
-from ssgan_bench.records.schema import Cell, CurvePoint, RunRecord, SampleQuality, SplitInfo, StudyPlan, Timing
+from ssgan_bench.records.schema import (
+    Cell,
+    CurvePoint,
+    Provenance,
+    RunRecord,
+    SampleQuality,
+    SearchPlan,
+    SplitInfo,
+    StudyPlan,
+    Timing,
+)
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import DivergedError, Snapshot, train
@@ -114,7 +124,9 @@ class DeviceData:
 class CellRunner:
     """Runs cells of one study in this process, keeping the data set on the device between them."""
 
-    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, device: str, commit: str | None):
+    def __init__(
+        self, plan: StudyPlan | SearchPlan, store: RecordStore, data_root: Path, device: str, commit: str | None
+    ):
         self.store = store
         self._plan = plan
         self._data_root = data_root
@@ -167,12 +179,37 @@ class CellRunner:
             splits=result.splits,
             timing=result.timing,
             sample_quality=result.sample_quality,
-            provenance=collect(
-                str(self._device), self._device_name, config.train.num_threads, self._commit, data.sha256
-            ),
+            provenance=self.provenance(config),
             started_at=result.started_at,
             sample_files=tuple(result.sample_files),
         )
+
+    def validation_error(self, config: RunConfig) -> tuple[float, int | None]:
+        """Train one configuration and evaluate its final snapshot on the validation set; the test set is not read.
+
+        Returns:
+            (error rate, None), or (the chance level 1 - 1/K, step) where the run diverged: a search needs a number.
+
+        Raises:
+            ConfigError, OSError: as `run`.
+        """
+        make_deterministic(config.train.num_threads)
+        data = self._data(config)
+        splits = data.splits(config)
+        uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
+        batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
+        try:
+            for snapshot in train(config, batches, data.num_classes):
+                if snapshot.is_final:
+                    metrics = _metrics(snapshot, *data.validation_set(splits), config.data.image_size)
+        except DivergedError as divergence:
+            return 1 - 1 / data.num_classes, divergence.step
+        return metrics["error_rate"], None
+
+    def provenance(self, config: RunConfig) -> Provenance:
+        """Say where and with what this process runs a configuration."""
+        sha256 = self._data(config).sha256
+        return collect(str(self._device), self._device_name, config.train.num_threads, self._commit, sha256)
 
     def _data(self, config: RunConfig) -> DeviceData:
         key = (config.data.dataset, config.data.image_size)
@@ -180,7 +217,7 @@ class CellRunner:
             self._loaded = None  # free the old one first
             images = load(config.data.dataset, self._data_root, image_size=config.data.image_size)
             self._loaded = (key, DeviceData.from_images(images, self._device))
-            if self._plan.sample_quality:
+            if isinstance(self._plan, StudyPlan) and self._plan.sample_quality:
                 self._meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
         return self._loaded[1].told_apart(config.data)
 

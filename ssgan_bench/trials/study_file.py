@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ssgan_bench.config import ConfigError, Frozen, Mistake, mistakes_in
+from ssgan_bench.trials.search_space import Search, SearchSize, space_mistakes
 
 COMMANDS = ("audit",)
 """Words that `python -m ssgan_bench.study` takes for a command, and so no names of studies."""
@@ -77,6 +78,8 @@ class Preset(Frozen):
     family: Levels | None = None
     """Levels of the first factor at which the arms are tested against the baseline; all, unless given. With n seeds the
     smallest possible p is 2 / 2^n, so a family of more than 0.05 * 2^n / 2 tests can never show anything."""
+    search: SearchSize | None = None
+    """Size of the search at this preset; what it does not give is the search table's."""
     sample_quality: bool = False
     """Whether the final generators' images are compared with real ones, in the features of a classifier trained on all
     labels of the data set."""
@@ -122,6 +125,8 @@ class StudyFile(Frozen):
     arms: Annotated[dict[Name, Arm], Field(min_length=1, max_length=100)]
     factors: Annotated[list[Factor], Field(min_length=1, max_length=3)]
     presets: Annotated[dict[Literal["quick", "standard", "full"], Preset], Field(min_length=1)]
+    search: Search | None = None
+    """Tune every arm before the study is run, with equal effort."""
 
 
 def show(value: Any) -> str:
@@ -200,6 +205,12 @@ def read_study(path: Path) -> StudyFile:
                 mistakes.append(
                     Mistake(key=f"presets.{name}.levels", value=factor.key, message="this factor has no levels")
                 )
+        if preset.search is not None and study.search is None:
+            mistakes.append(Mistake(key=f"presets.{name}.search", value=None, message="the study has no search table"))
+    if study.search is not None:
+        mistakes += space_mistakes(study.search, list(study.arms))
+        if study.metric != "error_rate":
+            mistakes.append(Mistake(key="metric", value=study.metric, message="a search minimizes error_rate"))
     if mistakes:
         raise refuse(str(path), mistakes)
     return study

@@ -74,7 +74,7 @@ def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Pa
     for key in ("name = 'Tiny Study'", "arms.a.label", "factors.0.levels = []", "presets.quick.seeds = '8'"):
         assert any(line.startswith(key) for line in lines), key
     unknown = next(line for line in lines if line.startswith("presets.quick.color = 1"))
-    known = "description, family, first_seed, levels, model_seeds, sample_quality, seeds, set, split_seeds"
+    known = "description, family, first_seed, levels, model_seeds, sample_quality, search, seeds, set, split_seeds"
     assert f"unknown key; known here: {known}" in unknown
 
 
