@@ -332,6 +332,8 @@ def read_evidence(folder: Path) -> Evidence:
     if study.factors and not set(study.family) & set(study.factors[0].levels):
         raise ConfigError(f"{folder / 'study.json'}: family: names no level of {study.factors[0].key}; correct it")
     levels = {cell.cell_id: cell.levels for cell in study.cells}
+    if runs["cell_id"].tolist() != list(levels):
+        raise ConfigError(f"{folder / 'runs.csv'}: not one row per cell of study.json, in its order; restore the file")
     for frame, name in ((runs, "runs.csv"), (curves, "curves.csv")):
         if unknown := set(frame["cell_id"]) - set(levels):
             raise ConfigError(f"{folder / name}: cell {min(unknown)} is not planned in study.json")

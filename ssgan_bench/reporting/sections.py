@@ -203,7 +203,8 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
         ("validation", 4, [("validation", name, AXIS_LABELS[name]) for name in validation]),
         ("losses", 2, [("loss", name, name.replace("real_fake", "real/fake").replace("_", " ")) for name in losses]),
     )
-    spread = "" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds."
+    n = range_text(frame["n"].tolist())
+    spread = f" Line: mean over complete runs; band: 95 % t interval, n = {n} seeds." if not single_seed(study) else ""
     blocks: list[Block] = []
     for prefix, most, names in groups:
         chosen = figures.spread(conditions(study), most)
@@ -217,7 +218,11 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
             shown.append(Figure(name, f"{what} during training{f'; {where}' if where else ''}"))
         left_out = len(conditions(study)) - len(chosen)
         note = f" {counted(left_out, 'further condition')} only in the CSV." if left_out else ""
-        what = "Validation error during training." if prefix == "validation" else "Weighted loss terms."
+        what = (
+            "Validation error during training."
+            if prefix == "validation"
+            else "Weighted loss terms (cross-entropies in nats)."
+        )
         if shown:
             blocks.append(Figures(tuple(shown), f"{what}{spread}{note}", "tables/curves.csv"))
     return Section("curves", title, tuple(blocks))
