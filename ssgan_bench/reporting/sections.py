@@ -218,11 +218,8 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
             shown.append(Figure(name, f"{what} during training{f'; {where}' if where else ''}"))
         left_out = len(conditions(study)) - len(chosen)
         note = f" {counted(left_out, 'further condition')} only in the CSV." if left_out else ""
-        what = (
-            "Validation error during training."
-            if prefix == "validation"
-            else "Weighted loss terms (cross-entropies in nats)."
-        )
+        terms = "Weighted loss terms (cross-entropies in nats)."
+        what = "Validation error during training." if prefix == "validation" else terms
         if shown:
             blocks.append(Figures(tuple(shown), f"{what}{spread}{note}", "tables/curves.csv"))
     return Section("curves", title, tuple(blocks))

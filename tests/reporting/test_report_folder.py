@@ -479,7 +479,7 @@ def test_help_needs_none_of_the_heavy_libraries():
 
 
 def test_reports_written_at_the_same_moment_leave_one_whole_report(make_store, tmp_path, monkeypatch):
-    def fill(folder, evidence):
+    def fill(folder, evidence, figures):
         (folder / "index.html").write_text("whole")
         return "answer", "table"
 
