@@ -1,21 +1,57 @@
-"""Command line: `python -m ssgan_bench.report NAME` writes the report of a study from its records."""
+"""Command line: `python -m ssgan_bench.report NAME` writes the report of a study from its records; see EPILOG."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ssgan_bench.config import ConfigError
 
+EPILOG = """\
+further commands:
+  python -m ssgan_bench.report compare A B [--to DIR]   did B reproduce A? runs paired by arm, levels and seeds
+  python -m ssgan_bench.report check DIR ...            is each report what this code makes of its evidence?
+
+examples:
+  python -m ssgan_bench.report labeled_rate --preset standard
+  python -m ssgan_bench.report --all
+  python -m ssgan_bench.report --all --reports reports/reference
+  python -m ssgan_bench.report compare reports/reference/labeled_rate/quick reports/labeled_rate/quick --to mine
+
+`compare` and `check` as first word are these commands; for a study of such a name write `-- compare`.
+exit codes: 0 done, 1 a report differs or cannot be read (check, --all), 2 wrong input.
+"""
+COMPARE_EPILOG = """\
+A and B are each a report folder, its evidence folder, or the run folder (runs/STUDY/PRESET) of the same study, preset
+and protocol. A is the reference: differences are B minus A. The first line of the answer is one of
+  Identical                      every paired run has the same metrics, bit for bit
+  Agrees within sampling error   not identical, and no paired difference of an arm is shown after Holm
+  Undecided                      not identical, and too few seeds to show any difference
+  Differs                        for the arms named
+exit code: 0 whatever the answer is, 2 where the two cannot be paired.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ssgan_bench.report",
         description="Write the report of a study from the records of its runs; nothing is trained.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="study, as in studies/NAME.toml")
     parser.add_argument("--preset", default="quick", help="preset that was run (default: quick)")
     parser.add_argument("--out", type=Path, default=Path(), help="folder that holds runs/ and reports/ (default: .)")
+    parser.add_argument("--all", action="store_true", help="write one page over all reports: index.html among them")
+    parser.add_argument("--reports", type=Path, metavar="DIR", help="with --all: where the reports are (OUT/reports)")
     parser.add_argument(
         "--from-evidence",
         type=Path,
@@ -23,6 +59,33 @@ def _parser() -> argparse.ArgumentParser:
         help="render an evidence folder instead of a study's records",
     )
     parser.add_argument("--to", type=Path, metavar="DIR", help="report folder to write, with --from-evidence")
+    return parser
+
+
+def _compare_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ssgan_bench.report compare",
+        description="Pair the runs of two folders and say whether B reproduced A.",
+        epilog=COMPARE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="the reference: report, evidence or run folder")
+    parser.add_argument("second", type=Path, metavar="B", help="what is held against it")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write the comparison as a page, Markdown and CSV")
+    return parser
+
+
+def _check_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ssgan_bench.report check",
+        description="Render the evidence of reports again and name the files that come out otherwise (exit code 1).",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="report folder")
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="draw the figures too and compare their bytes, which need the same versions of Matplotlib and FreeType",
+    )
     return parser
 
 
@@ -44,30 +107,82 @@ def _run_folder(out: Path, name: str, preset: str) -> Path:
     raise ConfigError(f"no runs of study {name!r} with preset {preset!r} in {runs}; {there}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, or 2 where the request cannot be met."""
+# The reporting package is imported inside the commands, so that --help and a wrong name answer at once: pandas,
+# Matplotlib and SciPy take a second or two.
+
+
+def _report(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.name is None) == (options.from_evidence is None):
-        parser.error("give a study's NAME or --from-evidence DIR")
+    if (options.name is not None) + (options.from_evidence is not None) + options.all != 1:
+        parser.error("give one of a study's NAME, --from-evidence DIR and --all")
     if (options.to is None) != (options.from_evidence is None):
         parser.error("--from-evidence DIR and --to DIR go together")
-    try:
-        folder = None if options.name is None else _run_folder(options.out, options.name, options.preset)
-        # Imported here, so that --help and a wrong name answer at once: these take a second or two.
-        from ssgan_bench.records.store import RecordStore
-        from ssgan_bench.reporting import render, write_report
+    if options.reports is not None and not options.all:
+        parser.error("--reports DIR goes with --all")
+    if options.all:
+        return _overview(options.reports or options.out / "reports")
+    folder = None if options.name is None else _run_folder(options.out, options.name, options.preset)
+    from ssgan_bench.records.store import RecordStore
+    from ssgan_bench.reporting import render, write_report
 
-        if folder is None:
-            result = render(options.from_evidence, options.to)
-        else:
-            report = options.out / "reports" / options.name / options.preset
-            result = write_report(RecordStore(folder), report)
-    except (ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if folder is None:
+        result = render(options.from_evidence, options.to)
+    else:
+        result = write_report(RecordStore(folder), options.out / "reports" / options.name / options.preset)
     print(f"{result.answer}\n\n{result.main_table}\n\n{result.index}")
     return 0
+
+
+def _overview(reports: Path) -> int:
+    from ssgan_bench.reporting.overview import write_overview
+
+    result = write_overview(reports)
+    for entry in result.entries:
+        print(f"{entry.title}: {entry.answer}\n")
+    print(result.index)
+    for message in result.broken:
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if result.broken else 0
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    options = _compare_parser().parse_args(arguments)
+    from ssgan_bench.reporting.compare_page import write_comparison
+
+    answer, table, index = write_comparison(options.first, options.second, options.to)
+    print(f"{answer}\n\n{table}" + (f"\n\n{index}" if index else ""))
+    return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    options = _check_parser().parse_args(arguments)
+    from ssgan_bench.reporting.check import check_report
+
+    differing = {folder: check_report(folder, figures=options.figures) for folder in options.folders}
+    for folder, files in differing.items():
+        print(f"{folder}: {'; '.join(files) if files else 'as this code makes it'}")
+    return 1 if any(differing.values()) else 0
+
+
+COMMANDS = {"compare": _compare, "check": _check}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status, as told in EPILOG."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = COMMANDS.get(words[0]) if words else None
+    try:
+        return command(words[1:]) if command else _report(words)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ No global state: figures are made without pyplot, and their bytes depend on noth
 import io
 import itertools
 import math
+import re
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -56,7 +57,21 @@ def to_bytes(figure: Figure) -> tuple[bytes, bytes]:
             figure.set_layout_engine(None)
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+    return compact_svg(svg.getvalue().decode()).encode(), png.getvalue()
+
+
+def compact_svg(svg: str) -> str:
+    """Take out of a figure's SVG what nobody sees, a fifth of its size: a page embeds a dozen of them.
+
+    Comments and metadata, white space between tags, line breaks inside paths, and digits below 0.01 pt.
+    """
+
+    def shorten(attribute: re.Match[str]) -> str:
+        rounded = re.sub(r"-?\d+\.\d+", lambda x: f"{float(x[0]):.2f}".rstrip("0").rstrip("."), attribute[2])
+        return f'{attribute[1]}="{" ".join(rounded.split())}"'
+
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<!DOCTYPE[^>]*>", "", svg, flags=re.DOTALL)
+    return re.sub(r">\s+<", "><", re.sub(r'(?<=\s)(d|x|y)="([^"]*)"', shorten, svg))
 
 
 def short(label: str, width: int = 30) -> str:

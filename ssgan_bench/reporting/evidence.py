@@ -368,6 +368,8 @@ def read_evidence(folder: Path) -> Evidence:
     if study.yardsticks and not {arm.name for arm in study.arms} - {study.baseline, *study.yardsticks}:
         raise ConfigError(f"{folder / 'study.json'}: yardsticks: leave no arm to hold against them; correct it")
     levels = {cell.cell_id: cell.levels for cell in study.cells}
+    if runs["cell_id"].tolist() != list(levels):
+        raise ConfigError(f"{folder / 'runs.csv'}: not one row per cell of study.json, in its order; restore the file")
     for frame, name in ((runs, "runs.csv"), (curves, "curves.csv"), (quality, "sample_quality.csv")):
         if unknown := set(frame["cell_id"]) - set(levels):
             raise ConfigError(f"{folder / name}: cell {min(unknown)} is not planned in study.json")

@@ -4,26 +4,30 @@ A report is built in a sibling folder and moved into place when it is whole: a c
 Equal evidence gives equal bytes.
 """
 
-import base64
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import jinja2
 from filelock import FileLock
 
 from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting.analysis import analyze
+from ssgan_bench.reporting.document import Document
 from ssgan_bench.reporting.drawing import to_bytes
 from ssgan_bench.reporting.evidence import Evidence, read_evidence, write_evidence
+from ssgan_bench.reporting.html import data_uri, smaller_picture, to_html
+from ssgan_bench.reporting.latex import label_of, latex_tables, to_latex
 from ssgan_bench.reporting.markdown import to_markdown
 from ssgan_bench.reporting.scratch import scratch_folder
 from ssgan_bench.reporting.search_evidence import SEARCH_FILES, write_search
 from ssgan_bench.reporting.sections import build
 from ssgan_bench.reporting.tables import main_table, plain
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,16 @@ def write_report(store: RecordStore, report_dir: Path) -> ReportResult:
         write_evidence(store, folder)
         write_search(SearchStore(store.folder / "search"), folder)
 
-    return _replace(report_dir, write)
+    return _report(report_dir, write)
 
 
-def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
+def render(evidence_dir: Path, report_dir: Path, *, figures: bool = True) -> ReportResult:
     """Write a report from an evidence folder alone; it may be the one inside `report_dir`.
+
+    Args:
+        evidence_dir: what to render.
+        report_dir: where to.
+        figures: whether to draw the figures, most of the time; else their files are empty.
 
     Raises:
         ConfigError: `evidence_dir` is no evidence folder, or `report_dir` holds something that is no report.
@@ -75,10 +84,28 @@ def render(evidence_dir: Path, report_dir: Path) -> ReportResult:
             if source.is_file():
                 shutil.copyfile(source, folder / "samples" / source.name)
 
-    return _replace(report_dir, copy)
+    return _report(report_dir, copy, figures)
 
 
-def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportResult:
+def _report(report_dir: Path, fill_evidence: Callable[[Path], None], figures: bool = True) -> ReportResult:
+    def fill(new: Path) -> tuple[str, str]:
+        (new / "evidence").mkdir()
+        fill_evidence(new / "evidence")
+        return _fill(new, read_evidence(new / "evidence"), figures)
+
+    answer, table = replace_folder(report_dir, fill)
+    return ReportResult(report_dir / "index.html", answer, table)
+
+
+def replace_folder(report_dir: Path, fill: Callable[[Path], T]) -> T:
+    """Let `fill` write an empty folder and put that in the place of `report_dir`, whole or not at all.
+
+    Returns:
+        What `fill` returned.
+
+    Raises:
+        ConfigError: `report_dir` holds something that is no report.
+    """
     # Two commands that share a study's work finish at the same moment and write the same report: whoever looks at the
     # folder or moves it holds the lock, since between the two moves below there is no report.
     lock = FileLock(Path(tempfile.gettempdir()) / f"ssgan-bench-report-{digest(str(report_dir.resolve()))[:16]}.lock")
@@ -86,11 +113,9 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
         _refuse_other_content(report_dir)
     report_dir.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(report_dir) as temporary:
-        new = temporary / "new"
-        (new / "evidence").mkdir(parents=True)
-        fill_evidence(new / "evidence")
-        answer, table = _fill(new, read_evidence(new / "evidence"))
-        old = temporary / "old"
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        result = fill(new)
         with lock:
             _refuse_other_content(report_dir)
             if report_dir.exists():
@@ -101,7 +126,7 @@ def _replace(report_dir: Path, fill_evidence: Callable[[Path], None]) -> ReportR
                 if old.exists():
                     old.rename(report_dir)
                 raise
-    return ReportResult(report_dir / "index.html", answer, table)
+    return result
 
 
 def _refuse_other_content(report_dir: Path) -> None:
@@ -109,32 +134,38 @@ def _refuse_other_content(report_dir: Path) -> None:
         raise ConfigError(f"{report_dir}: exists and is not a report; name an empty or a new folder")
 
 
-def _fill(folder: Path, evidence: Evidence) -> tuple[str, str]:
+def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str]:
     analysis = analyze(evidence)
     document, parts = build(analysis)
-    (folder / "tables").mkdir()
-    (folder / "figures").mkdir()
+    for name in ("tables", "figures"):
+        (folder / name).mkdir()
     for path, text in parts.csv.items():
         (folder / path).write_bytes(text.encode())
     for name, drawing in parts.drawings.items():
-        svg, png = to_bytes(drawing)
+        svg, png = to_bytes(drawing) if figures else (b"", b"")
         (folder / "figures" / f"{name}.svg").write_bytes(svg)
         (folder / "figures" / f"{name}.png").write_bytes(png)
+    write_document(folder, document)
+    return "\n\n".join(document.answer), plain(main_table(analysis))
+
+
+def write_document(folder: Path, document: Document) -> None:
+    """Write a document as index.html, report.md and tables/*.tex; its figures and samples are there already."""
+
+    def draw(name: str) -> str:
+        svg, png = (folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png"))
+        return smaller_picture(svg.read_bytes(), png.read_bytes())
 
     def embed(path: str) -> str:
-        kind = "image/svg+xml" if path.endswith(".svg") else "image/png"
-        return f"data:{kind};base64,{base64.b64encode((folder / path).read_bytes()).decode()}"
+        return data_uri((folder / path).read_bytes(), "png")
 
-    # autoescape for every template: labels, questions and error messages are anyone's text.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ssgan_bench.reporting", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+    latex = latex_tables(document)
+    source = f"{document.title}. {document.subtitle}"
+    for path, table in latex.items():
+        (folder / path).write_bytes(to_latex(table, label_of(path, document.title), source).encode())
+    paths = {id(table): path for path, table in latex.items()}
+    page = to_html(
+        "page.html.j2", document=document, draw=draw, embed=embed, tex_path=lambda table: paths.get(id(table))
     )
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    page = environment.get_template("page.html.j2").render(document=document, embed=embed, style=style)
     (folder / "index.html").write_bytes(page.encode())
     (folder / "report.md").write_bytes(to_markdown(document).encode())
-    return "\n\n".join(document.answer), plain(main_table(analysis))

@@ -1,9 +1,10 @@
-"""One color and one marker per arm, the same in every report: readers compare reports by color.
+"""One color and one marker per arm name, the same in every report: readers compare reports by color.
 
 Colors are Okabe and Ito's, distinguishable with all common color vision deficiencies; the marker says the
 same a second time. Yellow is left out: it does not stand out from white.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,46 +28,71 @@ GRAY, BLUE, ORANGE, GREEN, PINK, RED, SKY = (
     "#D55E00",
     "#56B4E9",
 )
-LOOKS = (
-    Look(GRAY, "o", ()),
-    Look(ORANGE, "s", (5, 1.5)),
-    Look(BLUE, "^", (3, 1)),
-    Look(GREEN, "D", (1.5, 1)),
-    Look(PINK, "v", (6, 1, 1.5, 1)),
-    Look(RED, "P", (4, 1, 1, 1, 1, 1)),
-    Look(SKY, "X", (8, 2)),
+COLORS = (GRAY, ORANGE, BLUE, GREEN, PINK, RED, SKY)
+SHAPES: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("o", ()),
+    ("s", (5, 1.5)),
+    ("^", (3, 1)),
+    ("D", (1.5, 1)),
+    ("v", (6, 1, 1.5, 1)),
+    ("P", (4, 1, 1, 1, 1, 1)),
+    ("X", (8, 2)),
 )
+"""Marker and line pattern, one pair per color of `COLORS` for the arms of the main question."""
+
+
+def _look(color: str, marker: str) -> Look:
+    return Look(color, marker, dict(SHAPES)[marker])
+
+
 KNOWN = {
-    "supervised_only": 0,
-    "supervised": 0,
-    "ssgan_no_matching": 1,
-    "ssgan_matching": 2,
-    "ssgan": 2,
-    "article": 2,
-    "improved_gan": 3,
-    "consistency": 4,
-    "improved_gan_consistency": 5,
-    "label_spreading": 6,
+    # The arms of the main question; in every study that has them.
+    "supervised_only": _look(GRAY, "o"),
+    "ssgan_no_matching": _look(ORANGE, "s"),
+    "ssgan_matching": _look(BLUE, "^"),
+    "improved_gan": _look(GREEN, "D"),
+    "ssgan_consistency": _look(RED, "P"),
+    "consistency_only": _look(PINK, "v"),
+    "label_spreading": _look(SKY, "X"),
+    "logistic_regression": _look(GRAY, "s"),
+    # feature_matching
+    "adversarial_only": _look(GRAY, "^"),
+    "l2": _look(BLUE, "o"),
+    "l2_weight_100": _look(SKY, "s"),
+    "l2_alone": _look(GREEN, "v"),
+    "l1": _look(RED, "D"),
+    "l1_weight_100": _look(ORANGE, "P"),
+    "l1_alone": _look(PINK, "X"),
+    # supervised_baseline
+    "dropout_03": _look(GRAY, "D"),
+    "dropout_0": _look(ORANGE, "o"),
+    "dropout_05": _look(BLUE, "s"),
+    "weight_decay": _look(GREEN, "^"),
+    "averaged": _look(PINK, "P"),
 }
+"""The look of each arm name of the suite. Arms of one study differ in color as long as there are colors."""
+
+
+def _preferred(arm: str) -> int:
+    # Not hash(): it changes from process to process.
+    return int.from_bytes(hashlib.sha256(arm.encode()).digest()[:4], "big")
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:
-    """Give every arm a look: known names their own, others what is left, in the order of the arms.
+    """Give every arm a look: known names their own, others one that follows from the name.
 
-    Beyond seven arms colors repeat with another marker, so that the pair stays unique up to 49 arms.
+    Where another arm of the same report has the color already, the next free one is taken; beyond seven arms
+    colors repeat with another marker, so that the pair stays unique up to 49 arms.
     """
-    chosen: dict[str, Look] = {}
+    chosen = {arm: KNOWN[arm] for arm in arms if arm in KNOWN}
     for arm in arms:
-        if arm in KNOWN and LOOKS[KNOWN[arm]] not in chosen.values():
-            chosen[arm] = LOOKS[KNOWN[arm]]
-    count = len(LOOKS)
-    mixed = [
-        Look(LOOKS[i].color, LOOKS[(i + shift) % count].marker, LOOKS[(i + shift) % count].dashes)
-        for shift in range(count)
-        for i in range(count)
-    ]
-    free = (look for look in mixed if look not in chosen.values())
-    for arm in arms:
-        if arm not in chosen:
-            chosen[arm] = next(free, LOOKS[0])
-    return chosen
+        if arm in chosen:
+            continue
+        start = _preferred(arm)
+        colors = [COLORS[(start + i) % len(COLORS)] for i in range(len(COLORS))]
+        shapes = [SHAPES[(start // len(COLORS) + i) % len(SHAPES)] for i in range(len(SHAPES))]
+        taken = [look.color for look in chosen.values()]
+        colors.sort(key=taken.count)  # stable: the name's own order among colors that are equally used
+        wanted = (Look(color, *shape) for color in colors for shape in shapes)
+        chosen[arm] = next((look for look in wanted if look not in chosen.values()), Look(colors[0], *shapes[0]))
+    return {arm: chosen[arm] for arm in arms}

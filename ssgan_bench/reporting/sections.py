@@ -192,11 +192,9 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
         ("validation", 4, [("validation", name, AXIS_LABELS[name]) for name in validation]),
         ("losses", 2, [("loss", name, name.replace("real_fake", "real/fake").replace("_", " ")) for name in losses]),
     )
-    spread = (
-        ""
-        if single_seed(study)
-        else f" Line: mean over complete runs; band: 95 % t interval over {analysis.unit_noun}s."
-    )
+    n = range_text(frame["n"].tolist())
+    interval = f"95 % t interval, n = {n} {analysis.unit_noun}s"
+    spread = "" if single_seed(study) else f" Line: mean over complete runs; band: {interval}."
     blocks: list[Block] = []
     for prefix, most, names in groups:
         chosen = figures.spread(conditions(study), most)
@@ -210,7 +208,8 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
             shown.append(Figure(name, f"{what} during training{f'; {where}' if where else ''}"))
         left_out = len(conditions(study)) - len(chosen)
         note = f" {counted(left_out, 'further condition')} only in the CSV." if left_out else ""
-        what = "Validation error during training." if prefix == "validation" else "Weighted loss terms."
+        terms = "Weighted loss terms (cross-entropies in nats)."
+        what = "Validation error during training." if prefix == "validation" else terms
         if names and not frame.loc[(frame["kind"] == names[0][0]) & (frame["step"] == 0)].empty:
             what += " Horizontal: a method without training steps."
         if shown:

@@ -1,6 +1,8 @@
 """The report as a whole: what it says, what it refuses, and that it depends on the records alone."""
 
+import base64
 import csv
+import hashlib
 import html
 import io
 import json
@@ -70,7 +72,11 @@ def test_equal_records_give_equal_bytes_also_from_the_evidence_alone(report, tmp
 def test_page_is_self_contained_and_every_link_leads_somewhere(report):
     _, result, folder = report
     page = result.index.read_text()
-    assert not re.search(r"<script|https?://[^\"]*\.(?:js|css|png)", page)
+    assert not re.search(r"https?://[^\"]*\.(?:js|css|png)", page)
+    assert page.count("<script") == page.count("<script>") == 1
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'" in page
     sources = re.findall(r'src="([^"]*)"', page)
     assert sources
     assert all(source.startswith("data:image/") for source in sources)
@@ -150,7 +156,7 @@ def test_hostile_texts_are_shown_and_never_run(make_store, tmp_path):
     result = write_report(store, tmp_path / "report")
     tags = Tags()
     tags.feed(result.index.read_text())
-    assert "script" not in tags.seen
+    assert tags.seen.count("script") == 1  # the page's own
     assert "b" not in tags.seen
     assert html.escape(evil, quote=False)[:30] in result.index.read_text()
     markdown = (tmp_path / "report" / "report.md").read_text()
@@ -161,6 +167,10 @@ def test_hostile_texts_are_shown_and_never_run(make_store, tmp_path):
         for row in csv.reader(io.StringIO(table.read_text(), newline="")):
             assert not any(value.startswith(("=", "@", "+")) for value in row), table
     assert read_evidence(tmp_path / "report" / "evidence").runs["error"].iloc[0] == message
+    for page in (tmp_path / "report" / "tables").glob("*.tex"):
+        # Nothing but the table's own commands and escapes: no bare special of LaTeX is left.
+        text = re.sub(r"\\(?:[\\{}$&#%_]|[a-z]+\{?\}?)|\$[-]\$", "", page.read_text().split(r"\midrule")[1])
+        assert not re.search(r"[$#%_^~<>|]", text.replace(r"\$", "")), page
 
 
 @pytest.mark.usefixtures("blank_figures")
@@ -469,7 +479,7 @@ def test_help_needs_none_of_the_heavy_libraries():
 
 
 def test_reports_written_at_the_same_moment_leave_one_whole_report(make_store, tmp_path, monkeypatch):
-    def fill(folder, evidence):
+    def fill(folder, evidence, figures):
         (folder / "index.html").write_text("whole")
         return "answer", "table"
 
