@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION = "2.0"
 """Version of the rules in PROTOCOL.md. Results are comparable only within one version; every record carries it."""

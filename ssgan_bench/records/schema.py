@@ -9,8 +9,6 @@ from pydantic import Field
 
 from ssgan_bench.config import Frozen, digest
 
-SCHEMA_VERSION = 1
-
 
 class ArmInfo(Frozen):
     """One named variant of a study."""
@@ -204,7 +202,7 @@ class Provenance(Frozen):
 class RunRecord(Frozen):
     """The result of one run; written once, atomically."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     protocol_version: str
     study: str
     preset: str

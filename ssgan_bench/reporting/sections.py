@@ -275,7 +275,7 @@ def _problems(analysis: Analysis, parts: Parts) -> Section:
 def _protocol(analysis: Analysis, parts: Parts) -> Section:
     study, runs = analysis.evidence.study, analysis.evidence.runs
     known = runs[runs["labeled_digest"] != ""]
-    items = [f"Protocol version {study.protocol_version}; record schema version {study.schema_version}."]
+    items = [f"Protocol version {study.protocol_version}; evidence schema version {study.schema_version}."]
     sets: dict[tuple[Condition, int], set[str]] = {}
     cells = {cell.cell_id: cell for cell in study.cells}
     for cell_id, digest in zip(known["cell_id"], known["labeled_digest"], strict=True):

@@ -73,7 +73,7 @@ def test_a_damaged_record_counts_as_absent_and_is_named(store: RecordStore, dama
         "garbage": b"{}",
         "binary": os.urandom(500),
         "another cell's": good.replace(CELL.cell_id.encode(), b"f" * 16),
-        "newer version": good.replace(b'"schema_version": 1', b'"schema_version": 2'),
+        "newer version": good.replace(b'"schema_version": 2', b'"schema_version": 3'),
     }[damage]
     assert content != good
     path.write_bytes(content)
