@@ -188,6 +188,8 @@ def test_channels_last_gives_the_same_numbers(image_size):
     torch.testing.assert_close(actual, expected)
 
 
+# torch says so of Python 3.13.0 alone.
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("network", [Discriminator, Generator])
 def test_training_pass_is_one_graph(network):
     built = network(16, width=4)
