@@ -78,10 +78,12 @@ class Batches:
             config: the run's configuration.
             uses_unlabeled: False draws labeled images only (the supervised baseline).
 
-        A batch that is larger than its set, labeled or unlabeled, repeats images, all equally often.
+        A batch that is larger than its set, the labeled one or an unlabeled one that was made small on purpose, repeats
+        images, all equally often.
 
         Raises:
-            ConfigError: the article's mask, or a labeled batch of that size, would keep no label.
+            ConfigError: the unlabeled batch is larger than all there is; the article's mask, or a labeled batch of that
+                size, would keep no label.
         """
         self.images, self.labels = images, labels
         self.config = config
@@ -90,6 +92,12 @@ class Batches:
         self._unlabeled = splits.unlabeled
         self._orders: dict[str, tuple[int, Tensor]] = {}
         batch_size = config.train.batch_size
+        made_small = config.data.num_unlabeled is not None or config.data.foreign_share is not None
+        if batch_size > len(splits.unlabeled) and not made_small:
+            raise ConfigError(
+                f"train.batch_size = {batch_size}: larger than the {len(splits.unlabeled)} unlabeled images of "
+                f"{config.data.dataset}; use at most that"
+            )
         self.steps_per_epoch = max(1, len(splits.unlabeled) // batch_size)
         """Full batches that the unlabeled set makes; one step is an epoch where it does not fill one."""
         self._resampled = config.data.label_protocol == "resampled"

@@ -54,14 +54,13 @@ KNOWN = {
     "ssgan_consistency": _look(RED, "P"),
     "consistency_only": _look(PINK, "v"),
     "label_spreading": _look(SKY, "X"),
-    "logistic_regression": _look(GRAY, "s"),
+    "logistic_regression": _look(PINK, "s"),
     # feature_matching
     "adversarial_only": _look(GRAY, "^"),
     "l2": _look(BLUE, "o"),
     "l2_weight_100": _look(SKY, "s"),
     "l2_alone": _look(GREEN, "v"),
     "l1": _look(RED, "D"),
-    "l1_weight_100": _look(ORANGE, "P"),
     "l1_alone": _look(PINK, "X"),
     # supervised_baseline
     "dropout_03": _look(GRAY, "D"),

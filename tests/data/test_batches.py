@@ -164,8 +164,8 @@ def test_a_batch_larger_than_the_unlabeled_set_repeats_its_images_equally_often(
     assert_same_batch(batches(2), tiny_batches(config)(2))
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(51, 1), (50, 1), (26, 1), (25, 2), (8, 6)])
-def test_an_epoch_is_as_many_full_batches_as_there_are_and_one_where_there_is_none(batch_size, steps):
+@pytest.mark.parametrize(("batch_size", "steps"), [(50, 1), (26, 1), (25, 2), (8, 6)])
+def test_an_epoch_is_as_many_full_batches_as_there_are(batch_size, steps):
     assert tiny_batches(tiny_config(train={"batch_size": batch_size})).steps_per_epoch == steps
 
 
@@ -219,14 +219,9 @@ def test_labels_used_are_the_distinct_labeled_rows_of_all_batches_so_far(method,
     assert counts[-1] == (10 if not data else counts[-1])
 
 
-def test_masks_of_a_set_that_fills_no_batch_count_an_image_once():
-    config = tiny_config(data=RESAMPLED, train={"batch_size": 60})
-    batches = tiny_batches(config)
-    batch = batches(0)
-    used = drawn(batch.images[batch.labeled_mask == 1])
-    assert len(used) == 24
-    assert batches.labels_used(1) == len(set(used))
-    assert batches.labels_used(40) == 50
+def test_a_batch_larger_than_all_there_is_is_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"^train\.batch_size = 51: larger than the 50 unlabeled images of digits"):
+        tiny_batches(tiny_config(train={"batch_size": 51}))
 
 
 def test_asking_for_the_labels_used_does_not_change_what_is_drawn():

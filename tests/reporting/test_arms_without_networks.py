@@ -39,7 +39,10 @@ def without_steps(cell: Cell) -> dict[str, Any]:
         images_per_second=None,
         peak_memory_mib=300.0,
     )
-    return {"curves": (CurvePoint(step=0, epoch=0.0, losses={}, validation=validation),), "timing": timing}
+    return {
+        "curves": (CurvePoint(step=0, epoch=0.0, labels_used=4, losses={}, validation=validation),),
+        "timing": timing,
+    }
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -101,7 +104,7 @@ def test_a_study_of_such_arms_alone_has_a_report(
     make_store: Any, tmp_path: Path, num_seeds: int, validation: dict[str, float]
 ) -> None:
     def change(cell: Cell) -> dict[str, Any]:
-        curves = (CurvePoint(step=0, epoch=0.0, losses={}, validation=validation),)
+        curves = (CurvePoint(step=0, epoch=0.0, labels_used=4, losses={}, validation=validation),)
         return without_steps(cell) | {"curves": curves}
 
     plan = plan_of(ARMS[2:], num_seeds)
