@@ -36,6 +36,8 @@ factors = [{ key = "data.num_labels", label = "Labels", levels = [20] }]
 presets.quick = { description = "For tests.", seeds = 2 }
 """
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TIMEOUT = 900
+"""Seconds that nothing here takes, however busy the machine is: it ends a test that hangs."""
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +64,7 @@ def out(finished: tuple[Path, list[str]], tmp_path: Path) -> Path:
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command_line(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT)
 
 
 def command_line(tiny: object, out: object, *more: object) -> list[str]:
@@ -152,7 +154,7 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on(tiny: str, tmp_path: Pa
     while len(list(folder_of(tmp_path).glob("workers/*.lock"))) < 2 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     assert "the same command continues" in output.splitlines()[-1]
     assert errors == ""
@@ -195,7 +197,7 @@ def on_a_terminal(arguments: list[str]) -> tuple[int, list[str]]:
     with subprocess.Popen(arguments, env=ENVIRONMENT, stdout=follower, stderr=follower) as process:
         os.close(follower)
         text = b""
-        while select.select([leader], [], [], 300)[0]:
+        while select.select([leader], [], [], TIMEOUT)[0]:
             try:
                 text += os.read(leader, 65536)
             except OSError:  # the other end is closed

@@ -164,6 +164,6 @@ def test_processes_preparing_at_once_all_succeed(tmp_path: Path, archives: dict[
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs == [load("fashion_mnist", tmp_path).sha256 + "\n"] * 2

@@ -17,7 +17,7 @@ import pytest
 from ssgan_bench.records.store import RecordStore
 
 EIGHT = ",".join(["ok"] * 8)
-TIMEOUT = 300
+TIMEOUT = 900
 """Seconds that nothing here takes, however busy the machine is: it ends a test that hangs."""
 
 
