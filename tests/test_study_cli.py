@@ -312,7 +312,7 @@ def test_another_storage_is_used_instead_of_the_folders_own(
 WRONG = {
     "unknown study": (
         ["labeled_rat"],
-        "labeled_rat: no such study; known: class_mismatch, feature_matching, label_leak",
+        "labeled_rat: no such study; known: batch_norm_dropout, class_mismatch, feature_matching",
     ),
     "missing file": (["no.toml"], "no.toml: cannot be read"),
     "unknown preset": (["labeled_rate", "--preset", "huge"], "no preset 'huge'; it has quick, standard, full"),
@@ -331,6 +331,7 @@ WRONG = {
     "storage without driver": (["labeled_rate", "--storage", "foo://me:secret@h/x"], "foo://me:***@h/x"),
     "too many labels": (["labeled_rate", "--set", "data.num_labels=[5000]"], "data.num_labels = 5000"),
     "too few labels": (["labeled_rate", "--set", "data.num_labels=[5]"], "fewer labels than the 10 classes"),
+    "large batch": (["labeled_rate", "--set", "train.batch_size=5000"], "train.batch_size = 5000: larger than"),
     "too many unlabeled": (["labeled_rate", "--set", "data.num_unlabeled=1200"], "has 1180 images besides"),
     "other budget": (["labeled_rate", "--set", "data.labeled_rate=0.1"], "takes the place of data.num_labels"),
 }
