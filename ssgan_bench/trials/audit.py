@@ -151,7 +151,7 @@ def audit(path: Path, data_root: Path) -> Audit:
             f"{mistake['msg']}); audit it with the version that made it"
         ) from None
     images = load(config.data.dataset, data_root, image_size=config.data.image_size)
-    data = DeviceData.from_images(images, torch.device("cpu"))
+    data = DeviceData.from_images(images, torch.device("cpu")).told_apart(config.data)
     splits = data.splits(config)
     digests = splits.digests()
     steps = _steps(record)

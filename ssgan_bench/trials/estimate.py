@@ -13,7 +13,7 @@ from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import DatasetInfo, describe
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.evaluation.classification import predict
-from ssgan_bench.methods.base import Method
+from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.methods.classical import ClassicalMethod, pixels_of, rows_mib
 from ssgan_bench.records.schema import Cell, StudyPlan
 from ssgan_bench.seeding import generator, make_deterministic, numpy_generator
@@ -83,7 +83,9 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
 
 def _cost_name(cell: Cell) -> str:
     """Cells of one name cost the same: the arm and all levels but those that only choose other images."""
-    free = LABEL_BUDGETS if cell.config["train"]["steps"] is None else (*LABEL_BUDGETS, *UNLABELED_SETS)
+    method = type(RunConfig.model_validate(cell.config).method)
+    has_given_steps = cell.config["train"]["steps"] is not None and issubclass(Method.by_config[method], NetworkMethod)
+    free = (*LABEL_BUDGETS, *UNLABELED_SETS) if has_given_steps else LABEL_BUDGETS
     levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in free]
     return ", ".join([cell.arm, *levels])
 

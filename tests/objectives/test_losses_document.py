@@ -12,6 +12,7 @@ from ssgan_bench.objectives.real_fake import (
     fake_loss,
     real_logit_fake_neuron,
     real_logit_logsumexp,
+    real_logit_softmax,
     real_loss,
 )
 from ssgan_bench.objectives.supervised import (
@@ -171,6 +172,16 @@ def test_k_plus_1_cross_entropy_splits_into_classes_and_real(extended, labels):
         cross_entropy_fake_neuron(extended, labels, ALL),
         cross_entropy_class_logits(classes, labels, ALL) + of_real,
     )
+
+
+def test_softmax_head_reaches_the_neuron_and_every_class_logit(extended):
+    fake = torch.softmax(extended, dim=1)[:, :1]
+    classes = torch.softmax(class_logits_fake_neuron(extended), dim=1)
+    for loss, by_neuron in ((real_loss, fake), (fake_loss, fake - 1)):
+        grad = gradient(lambda x, loss=loss: loss(real_logit_softmax(x)), extended)
+        torch.testing.assert_close(grad[:, :1], by_neuron / BATCH)
+        torch.testing.assert_close(grad[:, 1:], -by_neuron * classes / BATCH)
+    torch.testing.assert_close(1 - torch.sigmoid(real_logit_softmax(extended)), fake[:, 0])
 
 
 def test_both_heads_are_cases_of_one_real_logit(extended, logits):

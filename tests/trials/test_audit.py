@@ -98,9 +98,9 @@ def test_the_labels_read_are_those_that_training_shows_the_losses(
     seen = set[int]()
     original = audit_module.Batches._batch
 
-    def spying(self: Any, index: Any, **rows: int) -> Any:
+    def spying(self: Any, step: int, index: Any, **rows: int) -> Any:
         seen.update(index[: rows["labeled_rows"]].tolist())
-        return original(self, index, **rows)
+        return original(self, step, index, **rows)
 
     monkeypatch.setattr(audit_module.Batches, "_batch", spying)
     again = run_one(tmp_path, "ssgan_matching", data__label_protocol="resampled")

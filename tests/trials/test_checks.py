@@ -24,6 +24,6 @@ def test_a_fit_that_would_take_too_long_is_refused(tmp_path: Path, monkeypatch: 
 
 
 def test_redrawn_labels_are_refused_for_a_method_without_batches(tmp_path: Path) -> None:
-    changes = {"data.label_protocol": "resampled"}
+    changes = {"data.label_protocol": "resampled", "data.num_labels": [100]}
     with pytest.raises(ConfigError, match="label_spreading sees no batches"):
         check_cells(make_plan(read_study(STUDY), "x", "quick", changes), tmp_path, None)

@@ -47,7 +47,7 @@ def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size:
     cost = estimate(plan, torch.device("cpu"), num_workers=2)
     assert list(cost.arms) == [arm.name for arm in plan.arms]
     with_steps = [arm for arm in cost.arms.values() if arm.step_ms is not None]
-    assert len(with_steps) == 4
+    assert len(with_steps) == 5
     assert {arm.steps for arm in with_steps} == {steps}
     per_run = sum(arm.run_seconds for arm in cost.arms.values())
     assert cost.total_seconds == pytest.approx(START_SECONDS + 4 * per_run / 2)
@@ -110,7 +110,11 @@ def test_a_given_number_of_steps_costs_the_same_with_however_many_unlabeled_imag
     plan = make_plan(study, "x", "quick", {"network.width": 4, "train.steps": 7}, seeds=1)
     assert len(plan.factors[0].levels) > 1
     cost = estimate(plan, torch.device("cpu"), num_workers=1)
-    assert {name: arm.steps for name, arm in cost.arms.items()} == {arm.name: 7 for arm in plan.arms}
+    assert {name: arm.steps for name, arm in cost.arms.items() if arm.step_ms is not None} == {
+        arm.name: 7 for arm in plan.arms if arm.trains_networks
+    }
+    fits = [name for name, arm in cost.arms.items() if arm.step_ms is None]
+    assert len(fits) == 2 * len(plan.factors[0].levels)  # a fit sees every image, and so costs more with more of them
     by_epochs = make_plan(study, "x", "quick", {"network.width": 4, "train.epochs": 1}, seeds=1)
     steps = {name: arm.steps for name, arm in estimate(by_epochs, torch.device("cpu"), num_workers=1).arms.items()}
     found = [steps[f"improved_gan, data.num_unlabeled = {level}"] for level in plan.factors[0].levels]

@@ -124,7 +124,7 @@ def test_every_mistake_is_listed_with_the_place_it_comes_from() -> None:
     assert all(line.startswith("tiny.toml: ") for line in lines)
     for start in (
         "presets.quick.set.train.epochs = 0: must be at least 1 and at most 100000",
-        "base.train.batchsize = 3: unknown key; known here: batch_size",
+        "base.train.batchsize = 3: unknown key; known here: augmentation, batch_size",
         "--set network.width = 1: must be at least 4 and at most 512",
         "--set optimizer.beta1 = 'high': must be a number, at least 0 and less than 1",
     ):
@@ -134,9 +134,12 @@ def test_every_mistake_is_listed_with_the_place_it_comes_from() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["data=5"], "--set data = 5: must be a table; known here: class_balance, dataset, "),
+        (["data=5"], "--set data = 5: must be a table; known here: class_balance, classes, dataset, "),
         (["trane.epochs=3"], "--set trane: unknown key; known here: data, method, "),
-        (["method.head=two", "method.name=ssgan"], "--set method.head = 'two': must be 'fake_neuron' or 'logsumexp'"),
+        (
+            ["method.head=two", "method.name=ssgan"],
+            "--set method.head = 'two': must be 'fake_neuron', 'softmax' or 'logsumexp'",
+        ),
         (["train.epochs=[1, 2]"], "--set train.epochs = [1, 2]: must be a whole number, at least 1 and at most 100000"),
         (["train.epochs='4'"], "--set train.epochs = '4': must be a whole number"),
         (["train.weight_average=1.0"], "--set train.weight_average = 1.0: must be greater than 0 and less than 1"),

@@ -22,6 +22,7 @@ arms.a = { label = "A", set.method.name = "supervised" }
 arms."b-2" = { label = "B", set.method.preset = "article" }
 base.data = { dataset = "digits", image_size = 16, num_validation = 20 }
 base.optimizer.learning_rate = 1e-3
+base.train.epochs = 1
 factors = [{ key = "data.num_labels", label = "Labels" }]
 [presets.quick]
 description = "D"
