@@ -64,7 +64,7 @@ class DataConfig(Frozen):
     """Share of the unlabeled images whose class is none of data.classes (class mismatch, Oliver et al. 2018, P.4):
     that share of equally many images from each of a fixed number of classes (data/splits.py)."""
     num_validation: Annotated[int, Field(ge=0)] = 200
-    """Images split from training for the curves; nothing is selected on them."""
+    """Images split from training for the curves; only a search selects on them."""
     num_test: Annotated[int, Field(ge=1)] = 397
     """Images split off as the test set where the data set has no official one."""
 
@@ -125,6 +125,13 @@ class OptimizerConfig(Frozen):
     """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
 
 
+def _labeled_batch_size(value: Any) -> Any:
+    """Say once what pydantic says of every member of a union."""
+    if value != "as_masked" and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65_536):
+        raise ValueError("must be a whole number, at least 1 and at most 65536, or 'as_masked'")
+    return value
+
+
 class TrainConfig(Frozen):
     """How long and in what pieces a run trains."""
 
@@ -135,7 +142,7 @@ class TrainConfig(Frozen):
     """Steps in all; give this or epochs. For comparing unlabeled sets of different sizes, whose epochs differ."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     """Unlabeled images, and generated images, per step."""
-    labeled_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["as_masked"] = 32
+    labeled_batch_size: Annotated[int | Literal["as_masked"], BeforeValidator(_labeled_batch_size)] = 32
     """Labeled images per step under the fixed label protocol; as_masked: as many as the mask of the resampled protocol
     keeps of a batch, int(labeled_rate * batch_size), so that the two can be compared."""
     evaluations: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -274,7 +281,8 @@ _WORDING = {
     "string_too_short": "must not be empty",
     "string_type": "must be text",
     "too_long": "must have at most {max_length} entries",
-    "too_short": "must not be empty",
+    "too_short": "needs at least {min_length} entries",
+    "tuple_type": "must be a list in brackets, such as [1, 2]",
 }
 """What a user reads, by pydantic's type of the error; pydantic's own words where a type is not listed."""
 

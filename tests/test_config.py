@@ -31,7 +31,14 @@ CHANGES = {
         "num_validation": 6,
         "num_test": 6,
     },
-    "network": {"family": "mlp", "width": 5, "latent_dim": 7, "dropout": 0.2, "norm_momentum": 0.1},
+    "network": {
+        "family": "mlp",
+        "width": 5,
+        "latent_dim": 7,
+        "dropout": 0.2,
+        "normalization": "none",
+        "norm_momentum": 0.1,
+    },
     "optimizer": {
         "learning_rate": 2e-3,
         "beta1": 0.6,
@@ -45,6 +52,7 @@ CHANGES = {
         "batch_size": 9,
         "labeled_batch_size": 5,
         "evaluations": 3,
+        "augmentation": 0.5,
         "weight_average": 0.9,
         "num_threads": 2,
     },
@@ -55,6 +63,7 @@ CHANGES = {
         "feature_matching": "l1",
         "feature_matching_weight": 0.5,
         "feature_matching_reduction": "sum",
+        "real_and_fake": "joint",
     },
 }
 """For every field a value other than DEFAULTS'; those that need or exclude others have tests of their own."""
@@ -258,6 +267,9 @@ def test_any_change_changes_the_digest():
     changed += [tiny_config(split_seed=1), tiny_config(model_seed=1), tiny_config(method={"name": "supervised"})]
     changed += [tiny_config(data={"num_labels": None, "labeled_rate": 0.2})]
     changed += [tiny_config(train={"epochs": None, "steps": 6})]
+    for options in ({}, {"confidence_threshold": 0.5}, {"student_augmentation": 1.0}):
+        method = {"name": "ssgan", "consistency_weight": 1.0, **options}
+        changed += [tiny_config(method=method, train={"weight_average": 0.9})]
     mixed = {"classes": (0, 1), "unlabeled_includes_labeled": False}
     changed += [tiny_config(data={**mixed, "foreign_share": share}) for share in (None, 0.0, 0.5)]
     digests = {config.digest() for config in [tiny_config(), *changed]}
@@ -271,7 +283,7 @@ def test_any_change_changes_the_digest():
         ("network", NetworkConfig, set()),
         ("optimizer", OptimizerConfig, set()),
         ("train", TrainConfig, {"steps"}),
-        ("method", SsganConfig, {"name"}),
+        ("method", SsganConfig, {"name", "consistency_weight", "confidence_threshold", "student_augmentation"}),
     ],
 )
 def test_the_changes_above_cover_every_field(section, cls, tested_apart):

@@ -31,7 +31,8 @@ def random_affine(images: Tensor, strength: float, generator: torch.Generator) -
     """
     if strength == 0.0:
         return images
-    drawn = torch.rand(5, len(images), generator=generator, device=images.device).mul_(2.0).sub_(1.0).mul_(strength)
+    # One row per image: the labeled images, which come first in a batch, are distorted alike in every arm of a study.
+    drawn = torch.rand(len(images), 5, generator=generator, device=images.device).T * (2 * strength) - strength
     angle, scale = drawn[0] * math.radians(ROTATION_DEGREES), torch.exp(drawn[1] * SCALE)
     shear, shift = drawn[2] * SHEAR, drawn[3:] * (2 * SHIFT)  # the side is 2 in affine_grid's coordinates
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale

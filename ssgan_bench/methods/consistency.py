@@ -2,6 +2,8 @@
 
     minimize  supervised_loss + consistency_weight * consistency_loss
 
+The student's views pass the network in the same batch as the other real images, so batch norm sees them too.
+
 Tarvainen & Valpola 2017 (arXiv:1703.01780) for the teacher, Sohn et al. 2020 (arXiv:2001.07685) for pseudo-labels with
 a threshold. `ssgan` has the same term as an option.
 """

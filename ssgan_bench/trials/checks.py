@@ -41,6 +41,11 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
         if cell.split_seed == cell.model_seed == plan.seeds[0]:
             splits = _refuse_impossible(config, data)
             if plan.sample_quality:
+                if config.data.classes is not None:
+                    raise ConfigError(
+                        "sample_quality = true: its reference classifier knows all classes, so it cannot measure "
+                        "samples of data.classes alone; leave one of the two out"
+                    )
                 refuse_too_few_images(config.data, len(splits.test), len(data.images_outside_test(splits)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssgan_bench.config import DataConfig, RunConfig
+from ssgan_bench.config import ConfigError, DataConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import DatasetInfo, describe
 from ssgan_bench.data.splits import Splits
@@ -83,9 +83,12 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
 
 def _cost_name(cell: Cell) -> str:
     """Cells of one name cost the same: the arm and all levels but those that only choose other images."""
-    method = type(RunConfig.model_validate(cell.config).method)
-    has_given_steps = cell.config["train"]["steps"] is not None and issubclass(Method.by_config[method], NetworkMethod)
-    free = (*LABEL_BUDGETS, *UNLABELED_SETS) if has_given_steps else LABEL_BUDGETS
+    if not issubclass(Method.by_config[type(RunConfig.model_validate(cell.config).method)], NetworkMethod):
+        free: tuple[str, ...] = ()  # a fit costs what its sets are large
+    elif cell.config["train"]["steps"] is None:
+        free = LABEL_BUDGETS
+    else:
+        free = (*LABEL_BUDGETS, *UNLABELED_SETS)
     levels = [f"{key} = {value}" for key, value in cell.levels.items() if key not in free]
     return ", ".join([cell.arm, *levels])
 
@@ -142,10 +145,13 @@ def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInf
         torch.rand((sum(timed), info.channels, size, size), generator=generator(0, "estimate")).mul(2).sub(1).to(device)
     )
     labels = torch.arange(timed[0], device=device) % num_classes
-    for _ in range(2):  # the first fit imports scikit-learn
-        start = _now(device)
-        classify = method(config, info.channels, num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
-        fit_seconds = _now(device) - start
+    try:
+        for _ in range(2):  # the first fit imports scikit-learn
+            start = _now(device)
+            classify = method(config, info.channels, num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
+            fit_seconds = _now(device) - start
+    except RuntimeError as error:  # it does not converge
+        raise ConfigError(f"{config.method.name}: {error}") from None
     start = _now(device)
     classify(images)
     image_seconds = (_now(device) - start) / len(images)

@@ -242,7 +242,7 @@ class CellRunner:
                 CurvePoint(
                     step=snapshot.step,
                     epoch=snapshot.epoch,
-                    labels_used=batches.labels_used(snapshot.step),
+                    labels_used=batches.labels_used(snapshot.step) if snapshot.step else len(splits.labeled),
                     losses=snapshot.losses,
                     validation=validation,
                 )

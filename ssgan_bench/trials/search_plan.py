@@ -47,6 +47,9 @@ def make_search_plan(
             mistakes.append(Mistake(key=f"levels of {factor.key}", value=list(factor.levels), message=text))
     for key in sorted(overrides.keys() & {key for arm in study.arms for key in search.of_arm(arm)}):
         mistakes.append(Mistake(key=f"--set {key}", value=overrides[key], message="this key is searched"))
+    if study.presets[untuned.preset].seeds is None:  # type: ignore[index]
+        text = "the winners are compared seed by seed: give seeds, not split_seeds and model_seeds"
+        mistakes.append(Mistake(key=f"presets.{untuned.preset}", value=None, message=text))
     seeds = tuple(range(search.first_tuning_seed, search.first_tuning_seed + search.tuning_seeds))
     if shared := sorted(set(seeds) & set(untuned.seeds)):
         text = (
@@ -57,6 +60,10 @@ def make_search_plan(
     configs = {cell.arm: cell.config for cell in reversed(untuned.cells)}
     data = configs[untuned.baseline]["data"]
     mistakes += _budget_mistakes(data["num_labels"], data["num_validation"])
+    for name, config in configs.items():
+        if config["data"] != data:
+            text = f"a search judges every arm on the same images; arm {name} has other data options than the baseline"
+            mistakes.append(Mistake(key=f"arms.{name}.set.data", value=None, message=text))
     for arm in study.arms:
         mistakes += _space_mistakes(search, arm, configs[arm])
     if mistakes:

@@ -86,6 +86,8 @@ def winners_toml(
         "expectation": study.expectation,
         "metric": study.metric,
         "baseline": study.baseline + TUNED,
+        "yardsticks": [arm for name in study.yardsticks for arm in (name, name + TUNED) if arm in arms],
+        **({} if study.margin is None else {"margin": study.margin}),
         "base": study.base,
         "arms": arms,
         "factors": [factor.model_dump(exclude_none=True) for factor in study.factors],

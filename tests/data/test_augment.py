@@ -38,6 +38,11 @@ def test_a_batch_is_a_function_of_the_generator_alone():
     assert not torch.equal(first, other)
 
 
+def test_the_first_images_of_a_larger_batch_are_distorted_as_those_of_a_smaller_one():
+    large, small = (random_affine(blob(count), 1.0, stream()) for count in (20, 8))
+    assert torch.equal(large[:8], small)
+
+
 def test_every_image_is_distorted_by_its_own_amount_and_stays_in_range():
     distorted = random_affine(blob(5), 1.0, stream())
     assert all(not torch.equal(distorted[0], image) for image in distorted[1:])

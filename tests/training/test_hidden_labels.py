@@ -21,6 +21,11 @@ from ssgan_bench.training.loop import Trainer, train
 
 METHODS = {name: {"name": name} for name in MethodConfig.by_name}
 METHODS |= {preset: {"preset": preset} for cls in MethodConfig.by_name.values() for preset in cls.presets}
+# A teacher is sure of something at once, so that the term is there in the few steps of these tests.
+SURE = {"consistency_weight": 1.0, "confidence_threshold": 0.0}
+METHODS["consistency"] |= SURE
+METHODS["improved_gan with consistency"] = {"preset": "improved_gan", **SURE}
+TRAIN = {"epochs": 2, "weight_average": 0.9, "augmentation": 0.5}
 GARBAGE = {
     "another class": lambda labels: (labels + 1) % NUM_CLASSES,
     "one class": lambda labels: torch.zeros_like(labels),
@@ -54,6 +59,12 @@ def hidden(config: RunConfig) -> torch.Tensor:
     return mask
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if "consistency" in name])
+def test_these_methods_do_feel_their_consistency_loss(method: str) -> None:
+    facts, _ = outcome(tiny_config(method=METHODS[method], train=TRAIN), tiny_labels())
+    assert all(losses["consistency_loss"] > 0 for losses in facts if isinstance(losses, dict))
+
+
 def test_the_registry_has_the_methods_of_the_studies() -> None:
     assert {"supervised", "ssgan", "article", "improved_gan"} <= METHODS.keys()
 
@@ -66,7 +77,7 @@ def test_labels_outside_the_labeled_set_are_never_read(method: str, network: dic
         method=METHODS[method],
         network=network,
         data={"unlabeled_includes_labeled": includes},
-        train={"epochs": 2, "weight_average": 0.9},
+        train=TRAIN,
     )
     honest = outcome(config, tiny_labels())
     for make in GARBAGE.values():
@@ -77,7 +88,7 @@ def test_labels_outside_the_labeled_set_are_never_read(method: str, network: dic
 
 @pytest.mark.parametrize("method", METHODS)
 def test_labels_of_the_labeled_set_are_read(method: str) -> None:
-    config = tiny_config(method=METHODS[method])
+    config = tiny_config(method=METHODS[method], train=TRAIN)
     labels = tiny_labels()
     first = tiny_splits(config).labeled[0]
     labels[first] = (labels[first] + 1) % NUM_CLASSES

@@ -205,7 +205,7 @@ def test_too_few_real_images_are_refused_before_anything_runs(tmp_path: Path) ->
 def test_asking_for_sample_quality_changes_the_study_and_no_cell() -> None:
     without = plan(sample_quality=False)
     assert without.cells == PLAN.cells
-    assert changes_between(without, PLAN) == ["sample_quality False -> True"]
+    assert changes_between(without, PLAN) == ["sample_quality false -> true"]
 
 
 def test_the_real_side_is_drawn_at_random_where_there_is_more_than_is_needed(
