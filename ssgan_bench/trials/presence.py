@@ -63,7 +63,7 @@ def sweep(folder: Path) -> None:
         if not _is_locked(path):
             path.unlink(missing_ok=True)
     if not any((folder / "workers").glob("*.lock")):
-        for place in ("", "records/", "samples/*/", "failures/"):
+        for place in ("", "records/", "samples/*/", "failures/", "reference/"):
             for path in folder.glob(place + PARTIAL_FILES):
                 path.unlink(missing_ok=True)
 
