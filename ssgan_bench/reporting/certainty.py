@@ -64,7 +64,7 @@ def _tests(analysis: Analysis) -> list[str]:
             f"That is above {ALPHA:g}: this study can indicate a difference and cannot show one. "
             f"{pairs_needed(len(tests))} {noun}s would be the fewest that could."
         )
-    elif max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
+    if max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
         items.append(f"The protocol asks for at least {SEEDS_FOR_A_CLAIM} {noun}s for a claim; these are fewer.")
     return items
 

@@ -234,6 +234,7 @@ def setup_differences(comparison: Comparison) -> list[tuple[str, str, str]]:
     other = {factor.key: factor.levels for factor in two.factors}
     rows += [(f"levels of {f.key}", _listed(f.levels), _listed(other[f.key])) for f in one.factors]
     rows.append(("family", _listed(one.family), _listed(two.family)))
+    rows += [(name, _planned(getattr(one, name)), _planned(getattr(two, name))) for name in DECLARED]
     shared = [arm.name for arm in one.arms if arm.name in two.arm_configs]
     changed: dict[tuple[str, str, str], list[str]] = {}
     for arm in shared:
@@ -246,6 +247,8 @@ def setup_differences(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [row for row in rows if row[1] != row[2]]
 
 
+DECLARED = ("margin", "yardsticks", "sample_quality", "expectation")
+"""Further fields of the plan, on which the verdicts or what was measured rest."""
 PROVENANCE = (
     *("commit", "device", "device_name", "num_threads", "python", "torch", "torchvision", "optuna", "ssgan_bench"),
     *("platform", "dataset_sha256", "schema_version"),
@@ -254,6 +257,13 @@ PROVENANCE = (
 
 def _listed(values: Any) -> str:
     return ", ".join(str(value) for value in values)
+
+
+def _planned(value: Any) -> str:
+    """Write a declared field of the plan."""
+    if isinstance(value, tuple):
+        return _listed(value) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 def _seen(evidence: Evidence, name: str) -> str:

@@ -176,7 +176,7 @@ AXIS_LABELS = {"error_rate": "validation error (%)", "nll": "validation NLL (nat
 def _curves(analysis: Analysis, parts: Parts) -> Section:
     study, title = analysis.evidence.study, "Training curves"
     frame = curve_means(analysis.evidence)
-    if frame.empty:
+    if frame[frame["kind"] != "labels"].empty:  # the labels used have a section of their own, where a study varies them
         return Section("curves", title, (Text("No complete run has curves."),))
     keys = [factor.key for factor in study.factors]
     columns = ["arm", *keys, "kind", "name", "step", "epoch", "mean", "low", "high", "n"]

@@ -162,6 +162,20 @@ def test_other_machine_commit_and_configuration_are_listed(stores, tmp_path, cap
     assert "The configuration differs in 32 of 32 pairs" in out
 
 
+def test_what_the_plans_declare_is_compared(stores, tmp_path, capsys):
+    fields = {"margin": 0.01, "yardsticks": ("improved_gan",), "sample_quality": True, "expectation": "Other."}
+    small = {"factors": (BUDGETS,), "seeds": (0, 1), "arms": ARMS[:2] + ARMS[3:]}
+    stores(plan=make_plan(**small), second_plan=make_plan(**small, **fields))
+    compare(tmp_path, capsys, "--to", str(tmp_path / "page"))
+    rows = {row["what"]: (row["A"], row["B"]) for row in read_rows(tmp_path / "page" / "tables" / "setup.csv")}
+    assert rows == {
+        "margin": ("none", "0.01"),
+        "yardsticks": ("none", "improved_gan"),
+        "sample_quality": ("False", "True"),
+        "expectation": (make_plan(**small).expectation, "Other."),
+    }
+
+
 def test_report_evidence_and_run_folder_of_the_same_runs_are_alike(stores, tmp_path, capsys):
     store, _ = stores()
     report = write_report(store, tmp_path / "report").index.parent
