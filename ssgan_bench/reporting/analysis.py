@@ -23,7 +23,7 @@ from ssgan_bench.reporting.frames import (
     means,
     worst_case,
 )
-from ssgan_bench.reporting.units import models_per_split
+from ssgan_bench.reporting.units import unit_noun
 from ssgan_bench.reporting.wording import Unit, conditions_text, counted, unit_of
 
 
@@ -73,7 +73,7 @@ class Analysis:
     @property
     def unit_noun(self) -> str:
         """What n counts: "seed", or "split" where each split is run with several model seeds."""
-        return "split" if models_per_split(self.evidence.study) > 1 else "seed"
+        return unit_noun(self.evidence.study)
 
     @property
     def margin_text(self) -> str:

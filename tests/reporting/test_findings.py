@@ -439,7 +439,7 @@ def test_drawings_of_all_designs_render(analyzed):
     plan = make_plan(arms=TWO, factors=(THREE,), seeds=range(4), model_seeds=(50, 51))
     _, parts = build(analyzed(plan, lambda cell: curve(cell.levels["data.num_labels"]) + wobble(cell, 0.05)))
     for name in ("label_efficiency", "variance"):
-        figure = parts.drawings[name]
+        figure = parts.drawings[name]()
         figure.canvas.draw()
         box_of = figure.axes[0].xaxis.label.get_window_extent()
         assert 0 <= box_of.x0 < box_of.x1 <= figure.bbox.x1, name
