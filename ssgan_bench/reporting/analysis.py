@@ -23,7 +23,7 @@ from ssgan_bench.reporting.frames import (
     means,
     worst_case,
 )
-from ssgan_bench.reporting.units import models_per_split
+from ssgan_bench.reporting.units import unit_noun
 from ssgan_bench.reporting.wording import Unit, conditions_text, counted, unit_of
 
 
@@ -40,6 +40,9 @@ class Analysis:
     """Failed and diverged runs counted as `worst_case`; empty where no run failed or diverged."""
     worst_case: float
     against_yardsticks: list[AgainstYardstick]
+    """Failed and diverged runs left out."""
+    pessimistic_yardsticks: list[AgainstYardstick]
+    """Failed and diverged runs counted as `worst_case`; empty where no run failed or diverged."""
     efficiency: list[Efficiency]
     spreads: list[Spread]
 
@@ -70,7 +73,7 @@ class Analysis:
     @property
     def unit_noun(self) -> str:
         """What n counts: "seed", or "split" where each split is run with several model seeds."""
-        return "split" if models_per_split(self.evidence.study) > 1 else "seed"
+        return unit_noun(self.evidence.study)
 
     @property
     def margin_text(self) -> str:
@@ -119,15 +122,16 @@ def analyze(evidence: Evidence) -> Analysis:
     """Compute means and comparisons of a study, in both readings where runs failed or diverged."""
     worst = worst_case(evidence)
     lost = evidence.runs["status"].isin(["failed", "diverged"]).any()
-    pessimistic = comparisons(evidence, worst) if lost and worst == worst else []
+    counted_too = bool(lost and worst == worst)
     return Analysis(
         evidence=evidence,
         unit=unit_of(evidence),
         means=means(evidence),
         comparisons=comparisons(evidence),
-        pessimistic=pessimistic,
+        pessimistic=comparisons(evidence, worst) if counted_too else [],
         worst_case=worst,
         against_yardsticks=against_yardsticks(evidence),
+        pessimistic_yardsticks=against_yardsticks(evidence, worst) if counted_too else [],
         efficiency=label_efficiency(evidence),
         spreads=spreads(evidence),
     )

@@ -103,21 +103,28 @@ def _verdicts(analysis: Analysis) -> list[str]:
     arms = list(dict.fromkeys(row.arm for row in family))
     equal = _named([row for row in family if row.verdict == "equivalent"], analysis)
     equivalence = [f"Equivalence with {baseline} within {analysis.margin_text} is shown for {equal}."] if equal else []
-    if not smallest_p(family)[1] <= ALPHA:
-        few = f"with so few {analysis.unit_noun}s none could be, however large."
-        return [" ".join([f"No difference from {baseline} is shown, and {few}", *equivalence])]
+    claims = list(equivalence)
+    too_few = not smallest_p(family)[1] <= ALPHA
     first = [f"No arm is shown to have a lower {unit.name} than {baseline}."]
-    if better := _named([row for row in family if row.verdict == "better"], analysis):
-        first = [f"A lower {unit.name} than {baseline} is shown for {better}."]
+    if too_few:
+        first = [
+            f"No difference from {baseline} is shown, and with so few {analysis.unit_noun}s none could be, however "
+            "large."
+        ]
     if worse := _named([row for row in family if row.verdict == "worse"], analysis):
-        first.append(f"A higher one is shown for {worse}.")
-    first += equivalence
-    if len(first) > 1 or better:  # the first paragraph may be all that is read
+        claims.insert(0, f"A higher one is shown for {worse}.")
+    if better := _named([row for row in family if row.verdict == "better"], analysis):
+        first, claims = [], [f"A lower {unit.name} than {baseline} is shown for {better}.", *claims]
+    if claims:  # the first paragraph may be all that is read
         if max(row.difference.n for row in family) < SEEDS_FOR_A_CLAIM:
             few = f"{SEEDS_FOR_A_CLAIM} {analysis.unit_noun}s"
-            first.insert(0, f"Below {few} this is an indication, not a claim:")
+            # What could not have been shown is no indication: there the caveat stands before the equivalence.
+            first.insert(1 if too_few else 0, f"Below {few} this is an indication, not a claim:")
+        first += claims
         if any(dropped.verdict in ("better", "worse", "equivalent") for dropped, _ in changed_verdicts(analysis)):
             first.append("Counting lost runs as failures of their arm would change this; see below.")
+    if too_few:
+        return [" ".join(first)]
     details, unclear = [], []
     for arm in arms:
         rows = [row for row in family if row.arm == arm]

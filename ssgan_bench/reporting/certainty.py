@@ -17,7 +17,7 @@ def certainty(analysis: Analysis) -> Section:
     """Build the box; its bullets can be read without knowing the tests."""
     study, rows = analysis.evidence.study, analysis.comparisons
     total, done = sum(analysis.statuses.values()), analysis.statuses.get("complete", 0)
-    items = [f"{done} of {counted(total, 'planned run')} complete; {_seeds(analysis)} per arm and condition."]
+    items = [f"{done} of {counted(total, 'planned run')} complete; {seeds_text(analysis)} per arm and condition."]
     if single_seed(study):
         items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
     elif rows:
@@ -27,7 +27,7 @@ def certainty(analysis: Analysis) -> Section:
     return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))
 
 
-def _seeds(analysis: Analysis) -> str:
+def seeds_text(analysis: Analysis) -> str:
     """Count the seeds, e.g. "8 seeds", or "6 splits with up to 4 model seeds each"."""
     study = analysis.evidence.study
     models = models_per_split(study)
@@ -64,7 +64,7 @@ def _tests(analysis: Analysis) -> list[str]:
             f"That is above {ALPHA:g}: this study can indicate a difference and cannot show one. "
             f"{pairs_needed(len(tests))} {noun}s would be the fewest that could."
         )
-    elif max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
+    if max(row.difference.n for row in tests) < SEEDS_FOR_A_CLAIM:
         items.append(f"The protocol asks for at least {SEEDS_FOR_A_CLAIM} {noun}s for a claim; these are fewer.")
     return items
 

@@ -18,6 +18,7 @@ from ssgan_bench.records.store import RecordStore
 from ssgan_bench.reporting.evidence import METRICS, Evidence, read_evidence, write_evidence
 from ssgan_bench.reporting.frames import ALPHA, Condition, condition_of, conditions
 from ssgan_bench.reporting.stats import Estimate, holm, mean_interval, p_floor, sign_flip_p
+from ssgan_bench.reporting.units import Seeds, by_unit
 
 Run = Mapping[str, Any]
 """A row of `runs.csv`."""
@@ -54,7 +55,9 @@ class Group:
     first: Estimate
     second: Estimate
     difference: Estimate
-    """Second minus first."""
+    """Second minus first; `n` of all three counts units (see `by_unit`)."""
+    num_pairs: int
+    """Pairs of runs."""
     largest: float
     """Largest absolute difference of a pair."""
 
@@ -69,9 +72,9 @@ class ArmTest:
     arm: str
     num_conditions: int
     difference: Estimate
-    """Second minus first: per seed the mean over the conditions, then over seeds."""
+    """Second minus first: per pair of seeds the mean over the conditions, then over units (see `by_unit`)."""
     p: float
-    """Exact two-sided sign-flip p; NaN below two seeds."""
+    """Exact two-sided sign-flip p; NaN below two units."""
     p_holm: float
     """Adjusted over the arms."""
 
@@ -189,6 +192,10 @@ def _measured(first: Evidence, pairs: list[Pair]) -> list[Pair]:
     return [pair for pair in pairs if not (math.isnan(pair.first[metric]) or math.isnan(pair.second[metric]))]
 
 
+def _seeds(pair: Pair) -> Seeds:
+    return int(pair.first["split_seed"]), int(pair.first["model_seed"])
+
+
 def _groups(first: Evidence, pairs: list[Pair]) -> list[Group]:
     study, metric = first.study, first.study.metric
     found: dict[tuple[str, Condition], list[Pair]] = {}
@@ -197,12 +204,15 @@ def _groups(first: Evidence, pairs: list[Pair]) -> list[Group]:
     groups = []
     for key in ((arm.name, c) for arm in study.arms for c in conditions(study)):
         own = found.get(key, [])
-        both = [(pair.first[metric], pair.second[metric]) for pair in own]
-        if both:
-            differences = [b - a for a, b in both]
-            first_mean, second_mean = (mean_interval([values[side] for values in both]) for side in (0, 1))
-            identical, largest = sum(pair.identical for pair in own), max(map(abs, differences))
-            groups.append(Group(*key, identical, first_mean, second_mean, mean_interval(differences), largest))
+        if own:
+            both = {_seeds(pair): (pair.first[metric], pair.second[metric]) for pair in own}
+            differences = {seeds: b - a for seeds, (a, b) in both.items()}
+            sides = ({seeds: values[side] for seeds, values in both.items()} for side in (0, 1))
+            first_mean, second_mean, difference = (
+                mean_interval(list(by_unit(runs, study).values())) for runs in (*sides, differences)
+            )
+            identical, largest = sum(pair.identical for pair in own), max(map(abs, differences.values()))
+            groups.append(Group(*key, identical, first_mean, second_mean, difference, len(own), largest))
     return groups
 
 
@@ -212,12 +222,12 @@ def _tests(first: Evidence, pairs: list[Pair]) -> list[ArmTest]:
     rows: list[tuple[str, int, list[float]]] = []
     for arm in (arm.name for arm in first.study.arms):
         own = [pair for pair in measured if pair.arm == arm]
-        by_seed: dict[tuple[int, int], list[float]] = {}
+        by_seed: dict[Seeds, list[float]] = {}
         for pair in own:
-            seeds = (int(pair.first["split_seed"]), int(pair.first["model_seed"]))
-            by_seed.setdefault(seeds, []).append(pair.second[metric] - pair.first[metric])
+            by_seed.setdefault(_seeds(pair), []).append(pair.second[metric] - pair.first[metric])
         if own:
-            means = [math.fsum(values) / len(values) for values in by_seed.values()]
+            runs = {seeds: math.fsum(values) / len(values) for seeds, values in by_seed.items()}
+            means = list(by_unit(runs, first.study).values())
             rows.append((arm, len({pair.condition for pair in own}), means))
     p = [sign_flip_p(means) if len(means) > 1 else math.nan for _, _, means in rows]
     return [
@@ -234,6 +244,7 @@ def setup_differences(comparison: Comparison) -> list[tuple[str, str, str]]:
     other = {factor.key: factor.levels for factor in two.factors}
     rows += [(f"levels of {f.key}", _listed(f.levels), _listed(other[f.key])) for f in one.factors]
     rows.append(("family", _listed(one.family), _listed(two.family)))
+    rows += [(name, _planned(getattr(one, name)), _planned(getattr(two, name))) for name in DECLARED]
     shared = [arm.name for arm in one.arms if arm.name in two.arm_configs]
     changed: dict[tuple[str, str, str], list[str]] = {}
     for arm in shared:
@@ -246,6 +257,8 @@ def setup_differences(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [row for row in rows if row[1] != row[2]]
 
 
+DECLARED = ("margin", "yardsticks", "sample_quality", "expectation")
+"""Further fields of the plan, on which the verdicts or what was measured rest."""
 PROVENANCE = (
     *("commit", "device", "device_name", "num_threads", "python", "torch", "torchvision", "optuna", "ssgan_bench"),
     *("platform", "dataset_sha256", "schema_version"),
@@ -254,6 +267,13 @@ PROVENANCE = (
 
 def _listed(values: Any) -> str:
     return ", ".join(str(value) for value in values)
+
+
+def _planned(value: Any) -> str:
+    """Write a declared field of the plan."""
+    if isinstance(value, tuple):
+        return _listed(value) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 def _seen(evidence: Evidence, name: str) -> str:

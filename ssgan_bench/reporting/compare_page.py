@@ -15,6 +15,7 @@ from ssgan_bench.reporting.frames import ALPHA
 from ssgan_bench.reporting.page import replace_folder, write_document
 from ssgan_bench.reporting.palette import looks
 from ssgan_bench.reporting.tables import plain
+from ssgan_bench.reporting.units import unit_noun
 from ssgan_bench.reporting.wording import (
     Unit,
     condition_text,
@@ -77,7 +78,7 @@ def build(comparison: Comparison, names: tuple[str, str]) -> tuple[Document, dic
     }
     results: list[Block] = [Text("No pair of runs has a result in both.")]
     if comparison.groups:
-        n = range_text([group.difference.n for group in comparison.groups])
+        n = range_text([group.num_pairs for group in comparison.groups])
         caption = (
             f"{unit.axis[0].upper()}{unit.axis[1:]} of each single run in A and in B, n = {n} pairs per arm and "
             "condition; on the line both are equal. No intervals: these are the runs themselves."
@@ -134,7 +135,8 @@ def verdict(comparison: Comparison) -> str:
     largest = max(tests, key=lambda test: abs(test.difference.mean))
     size = f"the largest mean difference of an arm is that of {_sized([largest], comparison, unit)}"
     if outcome == "undecided":
-        return f"Undecided: {same}, and with so few seeds no difference could be shown, however large; {size}."
+        few = f"so few {unit_noun(comparison.first.study)}s"
+        return f"Undecided: {same}, and with {few} no difference could be shown, however large; {size}."
     return (
         f"Agrees within sampling error: {same}, and no paired difference is shown for any arm after Holm over "
         f"{counted(len(tests), 'test')}; {size}."
@@ -193,10 +195,12 @@ def _certainty(comparison: Comparison) -> list[str]:
         equal = sum(p.first[column] == p.second[column] for p in known)
         items.append(f"The same {what} (SHA-256) in {equal} of {counted(len(known), 'pair')}.")
     if comparison.tests:
+        noun = unit_noun(comparison.first.study)
+        averaged = " runs of one split are averaged first;" if noun == "split" else ""
         items.append(
             "One test per arm, on its difference averaged over all conditions: "
-            f"n = {range_text([test.difference.n for test in comparison.tests])} seeds; the exact sign-flip test, "
-            f"after Holm over {counted(len(comparison.tests), 'test')}, cannot give a p below "
+            f"n = {range_text([test.difference.n for test in comparison.tests])} {noun}s;{averaged} the exact "
+            f"sign-flip test, after Holm over {counted(len(comparison.tests), 'test')}, cannot give a p below "
             f"{p_text(comparison.smallest_p)}. "
             "Differences that cancel over the conditions escape it; the second table describes each condition."
         )
@@ -221,12 +225,13 @@ def _tests_table(comparison: Comparison, unit: Unit) -> Table:
         )
         for test in comparison.tests
     )
+    noun = unit_noun(comparison.first.study)
     caption = (
-        f"B minus A{f' in{unit.difference}' if unit.difference else ''}, averaged over the conditions of each seed, "
-        "with 95 % t interval over seeds (not corrected); exact two-sided sign-flip p, after Holm over "
+        f"B minus A{f' in{unit.difference}' if unit.difference else ''}, averaged over the conditions of each {noun}, "
+        f"with 95 % t interval over {noun}s (not corrected); exact two-sided sign-flip p, after Holm over "
         f"{counted(len(rows), 'test')}. The verdict rests on these."
     )
-    return Table(("arm", "B − A", "p", "p (Holm)", "conditions", "seeds"), rows, caption, "tables/tests.csv")
+    return Table(("arm", "B − A", "p", "p (Holm)", "conditions", f"{noun}s"), rows, caption, "tables/tests.csv")
 
 
 def _tests_csv(comparison: Comparison) -> str:
@@ -250,14 +255,14 @@ def _side_by_side(comparison: Comparison, unit: Unit) -> Table:
             number(unit.scale * g.second.mean, unit.decimals),
             estimate_text(g.difference, unit, sign=True),
             number(unit.scale * g.largest, unit.decimals),
-            f"{g.identical} of {g.difference.n}",
+            f"{g.identical} of {g.num_pairs}",
         )
         for g in comparison.groups
     )
     caption = (
         f"{unit.axis[0].upper()}{unit.axis[1:]}: means over the paired runs; B − A: mean paired difference with its "
-        "95 % t interval, described and not tested; largest: largest absolute difference of a pair; identical: pairs "
-        f"with {listed(METRICS)} equal bit for bit."
+        f"95 % t interval over {unit_noun(study)}s, described and not tested; largest: largest absolute "
+        f"difference of a pair; identical: pairs of runs with {listed(METRICS)} equal bit for bit."
     )
     heads = ("arm", *(f.label for f in study.factors), "A", "B", "B − A", "largest", "identical")
     return Table(heads, rows, caption, "tables/comparison.csv")
@@ -265,11 +270,24 @@ def _side_by_side(comparison: Comparison, unit: Unit) -> Table:
 
 def _groups_csv(comparison: Comparison) -> str:
     keys = [factor.key for factor in comparison.first.study.factors]
-    columns = ["arm", *keys, "metric", "mean_a", "mean_b", "difference", "low", "high", "sd", "n", "identical"]
+    columns = [
+        "arm",
+        *keys,
+        "metric",
+        "mean_a",
+        "mean_b",
+        "difference",
+        "low",
+        "high",
+        "sd",
+        "n",
+        "num_pairs",
+        "identical",
+    ]
     rows = (
         {"arm": g.arm, **dict(zip(keys, g.condition, strict=True)), "metric": comparison.first.study.metric}
         | {**vars(g.difference), "difference": g.difference.mean, "mean_a": g.first.mean, "mean_b": g.second.mean}
-        | {"identical": g.identical, "largest_absolute_difference": g.largest}
+        | {"num_pairs": g.num_pairs, "identical": g.identical, "largest_absolute_difference": g.largest}
         for g in comparison.groups
     )
     return csv_text([*columns, "largest_absolute_difference"], rows)
@@ -306,14 +324,18 @@ def _unpaired_csv(comparison: Comparison) -> str:
 
 
 def _unpaired(comparison: Comparison) -> tuple[Block, ...]:
-    counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
-    for side, (arm, levels, _, model) in _unpaired_rows(comparison):
-        counts.setdefault((side, arm, tuple(map(level_text, levels))), []).append(model)
-    if not counts:
+    found = _unpaired_rows(comparison)
+    if not found:
         return (Text("None: every run has its counterpart."),)
+    tied = all(split == model for _, (_, _, split, model) in found)
+    counts: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for side, (arm, levels, split, model) in found:
+        counts.setdefault((side, arm, tuple(map(level_text, levels))), []).append(
+            str(model) if tied else f"{split}/{model}"
+        )
     keys = sorted(factor.key for factor in comparison.first.study.factors)
-    rows = tuple((s, arm, *levels, ", ".join(map(str, seeds))) for (s, arm, levels), seeds in counts.items())
-    heads = ("only in", "arm", *keys, "model seeds")
+    rows = tuple((s, arm, *levels, ", ".join(seeds)) for (s, arm, levels), seeds in counts.items())
+    heads = ("only in", "arm", *keys, "seeds" if tied else "split/model seeds")
     caption = "Runs without a counterpart: not planned in the other, or not run yet."
     return (Table(heads, rows, caption, "tables/unpaired.csv", left=len(heads)),)
 

@@ -33,6 +33,8 @@ class AgainstYardstick:
     """The yardstick with the lowest mean there: chosen after the runs, so that the choice favors the yardstick."""
     difference: Estimate
     share_better: float
+    is_candidate: bool
+    """Whether the question is asked of this arm; see `candidates`."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,21 @@ class Spread:
 
 
 def candidates(study: StudyEvidence) -> list[str]:
-    """List the arms that are held against the yardsticks: the GAN arms, or all others in a study without any."""
+    """List the arms that a study with yardsticks asks about: the GAN arms, or all others in a study without any."""
     others = [arm.name for arm in study.arms if arm.name not in study.yardsticks]
     gans = [name for name in others if study.arm_configs.get(name, {}).get("method.name") == "ssgan"]
     return gans or others
 
 
-def against_yardsticks(evidence: Evidence) -> list[AgainstYardstick]:
-    """Compare every candidate with the best yardstick of each condition that has both, in the order of conditions."""
-    study, found = evidence.study, values(evidence)
+def against_yardsticks(evidence: Evidence, stand_in: float | None = None) -> list[AgainstYardstick]:
+    """Compare every other arm with the best yardstick of each condition that has both, in the order of conditions.
+
+    Args:
+        evidence: what was run.
+        stand_in: value of a failed or diverged run; None leaves these runs out.
+    """
+    study, found, asked = evidence.study, values(evidence, stand_in), candidates(evidence.study)
+    others = [arm.name for arm in study.arms if arm.name not in study.yardsticks]
     rows = []
     for c in conditions(study):
         means = {
@@ -77,9 +85,10 @@ def against_yardsticks(evidence: Evidence) -> list[AgainstYardstick]:
         if not means:
             continue
         best = min(means, key=means.__getitem__)
-        for arm in candidates(study):
+        for arm in others:
             if differences := paired(found[arm, c], found[best, c], study):
-                rows.append(AgainstYardstick(arm, c, best, mean_interval(differences), share_lower(differences)))
+                estimate, share = mean_interval(differences), share_lower(differences)
+                rows.append(AgainstYardstick(arm, c, best, estimate, share, arm in asked))
     return rows
 
 

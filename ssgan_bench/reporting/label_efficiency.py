@@ -1,6 +1,8 @@
 """How many labels the baseline needs to match each arm: sentence, table and section."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from matplotlib.figure import Figure as Drawing
 
@@ -92,7 +94,7 @@ def _csv(analysis: Analysis) -> str:
     return csv_text(columns, records)
 
 
-def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing]) -> Section:
+def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callable[[], Drawing]]) -> Section:
     """Build the section: a figure per panel, the table, and how the numbers were made."""
     study, rows = analysis.evidence.study, analysis.efficiency
     csv[PATH] = _csv(analysis)
@@ -100,7 +102,7 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing
     shown = []
     for i, panel in enumerate(found):
         name = "label_efficiency" if len(found) == 1 else f"label_efficiency_{i + 1}"
-        drawings[name] = figures.draw_label_efficiency(analysis, panel)
+        drawings[name] = partial(figures.draw_label_efficiency, analysis, panel)
         where = condition_text(panel, study.factors[1:])
         shown.append(
             Figure(name, f"labels the baseline needs against labels of the arm{f'; {where}' if where else ''}")

@@ -1,5 +1,6 @@
 """How many labels a run has really used: shown where a study varies the label protocol, whose point that number is."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -55,13 +56,17 @@ def labels_used(analysis: Analysis, parts: "Parts") -> Section:
         name = "labels" if len(chosen) == 1 else f"labels_{i + 1}"
         where = condition_text(condition, study.factors)
         budgets = sorted({nominal[arm, condition][0] for arm in own["arm"]})
-        parts.drawings[name] = _draw(analysis, own, budgets, where)
+        parts.drawings[name] = partial(_draw, analysis, own, budgets, where)
         panels.append(Figure(name, f"distinct labels used against epochs{f'; {where}' if where else ''}"))
     left_out = len(conditions(study)) - len(chosen)
     caption = (
         "Distinct images whose labels training has used so far; dotted: the nominal number. "
         "Arms that draw the same labels coincide."
-        + ("" if single_seed(study) else " Line: mean over complete runs; band: 95 % t interval over seeds.")
+        + (
+            ""
+            if single_seed(study)
+            else f" Line: mean over complete runs; band: 95 % t interval over {analysis.unit_noun}s."
+        )
         + (f" {counted(left_out, 'further condition')} only in the CSV." if left_out else "")
     )
     return Section("labels", title, (Figures(tuple(panels), caption, CSV), _table(analysis, frame, nominal)))

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.store import write_atomically
 from ssgan_bench.reporting.analysis import Analysis, analyze
+from ssgan_bench.reporting.certainty import seeds_text
 from ssgan_bench.reporting.document import Document, Figures
 from ssgan_bench.reporting.evidence import read_evidence
 from ssgan_bench.reporting.html import smaller_picture, to_html
@@ -105,11 +106,10 @@ def _facts(analysis: Analysis) -> str:
     """Say what the answer rests on, e.g. "digits; 128 of 128 runs complete; 8 seeds; protocol 1.0"."""
     study, statuses = analysis.evidence.study, analysis.statuses
     datasets = {str(config.get("data.dataset", "")) for config in study.arm_configs.values()} - {""}
-    seeds = len({(cell.split_seed, cell.model_seed) for cell in study.cells})
     parts = [
         *sorted(datasets),
         f"{statuses.get('complete', 0)} of {counted(sum(statuses.values()), 'run')} complete",
-        counted(seeds, "seed"),
+        seeds_text(analysis),
         f"protocol {study.protocol_version}",
     ]
     return "; ".join(parts)

@@ -141,8 +141,8 @@ def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str]:
         (folder / name).mkdir()
     for path, text in parts.csv.items():
         (folder / path).write_bytes(text.encode())
-    for name, drawing in parts.drawings.items():
-        svg, png = to_bytes(drawing) if figures else (b"", b"")
+    for name, draw in parts.drawings.items():
+        svg, png = to_bytes(draw()) if figures else (b"", b"")
         (folder / "figures" / f"{name}.svg").write_bytes(svg)
         (folder / "figures" / f"{name}.png").write_bytes(png)
     write_document(folder, document)

@@ -62,12 +62,45 @@ KNOWN = {
     "l2_alone": _look(GREEN, "v"),
     "l1": _look(RED, "D"),
     "l1_alone": _look(PINK, "X"),
+    "l2_weight_01": _look(ORANGE, "P"),
+    "l2_weight_10": _look(SKY, "D"),
+    "l2_sum": _look(BLUE, "X"),
+    "l1_sum": _look(RED, "o"),
     # supervised_baseline
     "dropout_03": _look(GRAY, "D"),
     "dropout_0": _look(ORANGE, "o"),
     "dropout_05": _look(BLUE, "s"),
     "weight_decay": _look(GREEN, "^"),
     "averaged": _look(PINK, "P"),
+    "augmented": _look(RED, "v"),
+    "augmented_averaged": _look(SKY, "X"),
+    "width_double": _look(GRAY, "o"),
+    "width_fourfold": _look(ORANGE, "s"),
+    # batch_norm_dropout
+    "batch_norm": _look(GRAY, "s"),
+    "joint_batches": _look(RED, "P"),
+    "weight_norm": _look(GREEN, "v"),
+    "no_norm": _look(PINK, "D"),
+    "dropout_07": _look(SKY, "^"),
+    # label_leak
+    "ssgan_fixed": _look(BLUE, "^"),
+    "ssgan_resampled": _look(ORANGE, "s"),
+    "supervised_fixed": _look(GRAY, "o"),
+    "supervised_resampled": _look(SKY, "X"),
+    # real_fake_head
+    "fake_neuron_matching": _look(BLUE, "^"),
+    "fake_neuron": _look(ORANGE, "s"),
+    "softmax_matching": _look(GREEN, "D"),
+    "softmax": _look(RED, "P"),
+    "logsumexp_matching": _look(PINK, "v"),
+    "logsumexp": _look(SKY, "X"),
+    # tune
+    "ssgan": _look(BLUE, "^"),
+    # what_helps
+    "gan_augmented_averaged": _look(BLUE, "^"),
+    "gan_augmented": _look(ORANGE, "s"),
+    "gan_consistency": _look(GREEN, "o"),
+    "supervised_augmented_averaged": _look(GRAY, "s"),
 }
 """The look of each arm name of the suite. Arms of one study differ in color as long as there are colors."""
 

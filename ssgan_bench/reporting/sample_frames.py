@@ -10,6 +10,7 @@ import pandas as pd
 from ssgan_bench.reporting.evidence import DISTANCES, Evidence
 from ssgan_bench.reporting.frames import Condition, condition_of, conditions, has_result
 from ssgan_bench.reporting.stats import Estimate, mean_interval
+from ssgan_bench.reporting.units import by_unit
 
 LEAST_RANKED = 3
 """Fewer pairs have no rank correlation worth stating: two are always -1 or 1."""
@@ -17,7 +18,7 @@ LEAST_RANKED = 3
 
 @dataclass(frozen=True)
 class SampleMeans:
-    """All distances of one arm at one condition, over its measured runs."""
+    """All distances of one arm at one condition, over the units (see `by_unit`) of its measured runs."""
 
     arm: str | None
     """None for the floor: real images against real ones, over split seeds."""
@@ -70,6 +71,12 @@ def measured_arms(evidence: Evidence, runs: pd.DataFrame) -> list[str]:
     return [arm.name for arm in evidence.study.arms if arm.name in found]
 
 
+def _by_unit(evidence: Evidence, own: pd.DataFrame, name: str) -> list[float]:
+    """Values of a column over the units of one arm's runs at one condition, in the order of units."""
+    runs = zip(own["split_seed"], own["model_seed"], own[name], strict=True)
+    return list(by_unit({(int(split), int(model)): float(v) for split, model, v in runs}, evidence.study).values())
+
+
 def sample_means(evidence: Evidence, runs: pd.DataFrame) -> list[SampleMeans]:
     """Summarize each arm at each condition, then the floor there."""
     rows = []
@@ -77,7 +84,7 @@ def sample_means(evidence: Evidence, runs: pd.DataFrame) -> list[SampleMeans]:
         reference = references(runs, condition)[0]
         for arm in measured_arms(evidence, runs):
             if len(own := _at(runs, condition, arm)):
-                estimates = {name: mean_interval(own[name]) for name in DISTANCES}
+                estimates = {name: mean_interval(_by_unit(evidence, own, name)) for name in DISTANCES}
                 rows.append(SampleMeans(arm, condition, reference, estimates))
         once = _at(runs, condition).drop_duplicates("split_seed")  # arms of a seed share their real images
         floor = {name: mean_interval(once[f"floor_{name}"]) for name in DISTANCES}
@@ -96,14 +103,14 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def correlations(evidence: Evidence, runs: pd.DataFrame) -> list[Correlation]:
-    """Rank the arms' means at each condition, and the runs of each arm at each condition."""
+    """Rank the arms' means at each condition, and the units (see `by_unit`) of each arm at each condition."""
     rows = []
     for condition in measured_conditions(evidence, runs):
         groups = [(arm, _at(runs, condition, arm)) for arm in measured_arms(evidence, runs)]
         groups = [(arm, own) for arm, own in groups if len(own)]
-        means = [(float(own["frechet"].mean()), float(own["error_rate"].mean())) for _, own in groups]
+        units = {arm: [_by_unit(evidence, own, name) for name in ("frechet", "error_rate")] for arm, own in groups}
+        means = [(float(np.mean(frechet)), float(np.mean(error))) for frechet, error in units.values()]
         rows.append(Correlation(None, condition, rank_correlation(*zip(*means, strict=True)), len(means)))
-        for arm, own in groups:
-            rho = rank_correlation(list(own["frechet"]), list(own["error_rate"]))
-            rows.append(Correlation(arm, condition, rho, len(own)))
+        for arm, (frechet, error) in units.items():
+            rows.append(Correlation(arm, condition, rank_correlation(frechet, error), len(frechet)))
     return rows

@@ -1,6 +1,7 @@
 """The section on sample quality: how good the generators are, and whether better classifiers have worse ones."""
 
 import math
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ TITLE = "Sample quality"
 HEADS = {"frechet": "Frechet", "kernel": "kernel", "precision": "precision", "recall": "recall", "class_tv": "class TV"}
 DECIMALS = {"frechet": 2, "kernel": 3, "precision": 2, "recall": 2, "class_tv": 2}
 FLOOR = "Real images (floor)"
+RANKED = {"seed": "runs", "split": "splits"}
 CLEAR = 0.5
 """Rank correlation from which on the sentence speaks of an order; a manner of speaking, not a test."""
 MOST_PANELS = 4
@@ -61,7 +63,7 @@ def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
         name = "error_against_frechet" if len(chosen) == 1 else f"error_against_frechet_{i + 1}"
         where = condition_text(condition, study.factors)
         here = runs[[c == condition for c in runs["condition"]]]
-        parts.drawings[name] = draw_error_against_frechet(analysis, here, everywhere, where)
+        parts.drawings[name] = partial(draw_error_against_frechet, analysis, here, everywhere, where)
         panels.append(Figure(name, f"test error against Frechet distance, by arm{f'; {where}' if where else ''}"))
     not_drawn = len(shown) - len(chosen)
     left_out = f" {counted(not_drawn, 'further condition')} not drawn." if not_drawn else ""
@@ -105,7 +107,7 @@ def dai_sentence(ranks: list[Correlation], analysis: Analysis) -> str:
         runs = range_text([row.n for row in within])
         groups = counted(len(within), "arm and condition") if len(within) == 1 else f"{len(within)} arms and conditions"
         clauses.append(
-            f"within an arm, over n = {runs} seeds, ρ = {_span(within)}"
+            f"within an arm, over n = {runs} {analysis.unit_noun}s, ρ = {_span(within)}"
             + (f", median {number(median(row.rho for row in within), 2)}" if len(within) > 1 else "")
             + f" ({groups})"
         )
@@ -152,7 +154,7 @@ def _means_table(means: list[SampleMeans], runs: pd.DataFrame, analysis: Analysi
     ]
     names = listed([f"frechet_{name}" for name in sorted(set(runs["reference_classifier"]))])
     error = range_text([100 * x for x in runs["reference_error_rate"]], 1)
-    interval = "" if single_seed(study) else " [95 % t interval] over seeds"
+    interval = "" if single_seed(study) else f" [95 % t interval] over {analysis.unit_noun}s"
     caption = (
         f"Generated against real test images, {range_text(list(runs['num_images']))} of each, in the features of a "
         "classifier trained on all labels of the data set (including these test images' where there is no official "
@@ -182,7 +184,7 @@ def _means_csv(means: list[SampleMeans], analysis: Analysis) -> str:
 def _ranks_table(ranks: list[Correlation], analysis: Analysis) -> Table:
     rows = [
         (
-            "means of the arms" if row.arm is None else f"runs of {analysis.label(row.arm)}",
+            "means of the arms" if row.arm is None else f"{RANKED[analysis.unit_noun]} of {analysis.label(row.arm)}",
             *texts_of(row.condition),
             number(row.rho, 2),
             str(row.n),

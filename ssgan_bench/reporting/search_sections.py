@@ -1,5 +1,6 @@
 """The report's section on the search that a tuned study began with. Its scores are never given as results."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -48,7 +49,7 @@ def search_section(analysis: Analysis, parts: "Parts") -> Section:
     if curves:
         rows = ({"arm": arm, "k": k, "expected_best": y} for arm, ys in curves.items() for k, y in enumerate(ys, 1))
         parts.csv["tables/best_of_k.csv"] = csv_text(["arm", "k", "expected_best"], rows)
-        parts.drawings["best_of_k"] = draw_best_of_k(search, curves, looks_of(analysis, search))
+        parts.drawings["best_of_k"] = partial(draw_best_of_k, search, curves, looks_of(analysis, search))
         caption = (
             f"{NO_RESULT} Expected best validation error (%) among k of an arm's trials, over all subsets of size k "
             "(Dodge et al. 2019, in the unbiased form). A curve that still falls at its right end asks for more "

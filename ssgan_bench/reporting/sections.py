@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from matplotlib.figure import Figure as Drawing
 
@@ -61,8 +62,8 @@ class Parts:
     """Files that the sections refer to, by path relative to the report."""
 
     csv: dict[str, str] = field(default_factory=dict)
-    drawings: dict[str, Drawing] = field(default_factory=dict)
-    """By figure name."""
+    drawings: dict[str, Callable[[], Drawing]] = field(default_factory=dict)
+    """By figure name; drawn when called, since most of the time goes there and not every reader wants them."""
 
 
 def build(analysis: Analysis) -> tuple[Document, Parts]:
@@ -128,10 +129,10 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
     for i, place in enumerate(places):
         name = _panel_name("main", i, len(places))
         if dots:
-            parts.drawings[name] = figures.draw_dots(analysis, found, place)
+            parts.drawings[name] = partial(figures.draw_dots, analysis, found, place)
             where = condition_text(place, study.factors)
         else:
-            parts.drawings[name] = figures.draw_main(analysis, found, place, limits)
+            parts.drawings[name] = partial(figures.draw_main, analysis, found, place, limits)
             where = condition_text(place, study.factors[1:])
         over = "by arm" if dots else f"against {study.factors[0].label}, by arm"
         shown.append(Figure(name, f"{unit.name} {over}{f'; {where}' if where else ''}"))
@@ -159,7 +160,7 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
     table = tables.differences_table(analysis)
     if not any(row.difference.n for row in analysis.comparisons):
         return Section("differences", title, (Text("No pair of runs is complete yet."), table))
-    parts.drawings["differences"] = figures.draw_forest(analysis)
+    parts.drawings["differences"] = partial(figures.draw_forest, analysis)
     n = range_text([row.difference.n for row in analysis.comparisons])
     caption = (
         f"Each arm minus {baseline}, paired by {analysis.unit_noun}; line: 95 % t interval, n = {n} pairs, not "
@@ -176,7 +177,7 @@ AXIS_LABELS = {"error_rate": "validation error (%)", "nll": "validation NLL (nat
 def _curves(analysis: Analysis, parts: Parts) -> Section:
     study, title = analysis.evidence.study, "Training curves"
     frame = curve_means(analysis.evidence)
-    if frame.empty:
+    if frame[frame["kind"] != "labels"].empty:  # the labels used have a section of their own, where a study varies them
         return Section("curves", title, (Text("No complete run has curves."),))
     keys = [factor.key for factor in study.factors]
     columns = ["arm", *keys, "kind", "name", "step", "epoch", "mean", "low", "high", "n"]
@@ -203,7 +204,7 @@ def _curves(analysis: Analysis, parts: Parts) -> Section:
             own = frame[[c == condition for c in frame["condition"]]]
             name = _panel_name(prefix, i, len(chosen))
             where = condition_text(condition, study.factors)
-            parts.drawings[name] = figures.draw_curves(analysis, own, names, limits, where)
+            parts.drawings[name] = partial(figures.draw_curves, analysis, own, names, limits, where)
             what = listed([label for _, _, label in names])
             shown.append(Figure(name, f"{what} during training{f'; {where}' if where else ''}"))
         left_out = len(conditions(study)) - len(chosen)

@@ -188,27 +188,3 @@ def share_lower(differences: ArrayLike) -> float:
     """Share of paired differences below zero (better), ties counting half; NaN for an empty list."""
     array = _values(differences)
     return float(np.mean((array < 0) + 0.5 * (array == 0))) if len(array) else math.nan
-
-
-def expected_best_of(values: ArrayLike, k: int) -> float:
-    """Expected lowest (best) of k results, estimated without bias from n results of the same random search.
-
-    The mean over all ways to draw k of the n without replacement: sum over i of C(n - i, k - 1) / C(n, k) times the
-    i-th smallest. Dodge et al. 2019 asked for this curve with a plug-in estimate that is biased for k near n; this
-    order-statistic form is Tang et al. 2020. NaN for k > n, which n results cannot tell.
-
-    Args:
-        values: (n,) finite, lower is better.
-        k: budget in trials, at least 1.
-
-    Raises:
-        ValueError: k is below 1, or the values are not a flat list of finite numbers.
-    """
-    array = np.sort(_values(values))
-    if k < 1:
-        raise ValueError(f"expected k of at least 1, got {k}")
-    n = len(array)
-    if k > n:
-        return math.nan
-    weights = [math.comb(n - i, k - 1) / math.comb(n, k) for i in range(1, n + 1)]
-    return float(np.dot(weights, array))

@@ -22,6 +22,11 @@ def models_per_split(study: StudyEvidence) -> int:
     return max(map(len, runs.values()), default=1) if several_splits(study) else 1
 
 
+def unit_noun(study: StudyEvidence) -> str:
+    """Name what n counts: "seed", or "split" where each split is run with several model seeds."""
+    return "split" if models_per_split(study) > 1 else "seed"
+
+
 def by_unit(runs: Mapping[Seeds, float], study: StudyEvidence) -> dict[int, float]:
     """Reduce runs to independent units: the mean over model seeds of each split, in the order of split seeds.
 

@@ -1,5 +1,8 @@
 """Where the variance between runs comes from, in a crossed design: sentence, table and section."""
 
+from collections.abc import Callable
+from functools import partial
+
 from matplotlib.figure import Figure as Drawing
 
 from ssgan_bench.reporting import figures
@@ -71,7 +74,7 @@ def sd_text(part: Component, unit: Unit) -> str:
     return sd if low == NONE else f"{sd}{'*' if part.truncated else ''} [{low}, {high}]"
 
 
-def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing]) -> Section:
+def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callable[[], Drawing]]) -> Section:
     """Build the section: figure, table, and what the design can and cannot tell."""
     study, unit, rows = analysis.evidence.study, analysis.unit, analysis.spreads
     splits, models = crossing(study)
@@ -115,7 +118,9 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Drawing
     )
     blocks: list[Block] = []
     if known(rows):
-        drawings["variance"] = figures.draw_components(analysis, [(row, parts_of(row)) for row in known(rows)], HEADS)
+        drawings["variance"] = partial(
+            figures.draw_components, analysis, [(row, parts_of(row)) for row in known(rows)], HEADS
+        )
         caption = f"Standard deviation of the {unit.name} between runs by origin, with 95 % interval."
         blocks.append(Figures((Figure("variance", "standard deviation between runs by origin"),), caption, PATH))
     used = {(cell.arm, condition_of(cell.levels, study.factors)) for cell in study.cells}

@@ -82,7 +82,7 @@ def test_curves_show_it_as_a_horizontal_line_and_losses_not_at_all(folder: Path)
     lines = {
         name: [
             line
-            for axes in parts.drawings[name].axes
+            for axes in parts.drawings[name]().axes
             for line in axes.lines
             if matplotlib.colors.same_color(line.get_color(), color)
         ]
@@ -92,7 +92,7 @@ def test_curves_show_it_as_a_horizontal_line_and_losses_not_at_all(folder: Path)
     assert list(line.get_xdata()) == [0, 1]  # in widths of the axes
     assert line.get_ydata()[0] == line.get_ydata()[1] == pytest.approx(10.35)
     assert all(len(line.get_xdata()) == 0 for line in lines["losses_1"])
-    legends = {name: [t.get_text() for t in parts.drawings[name].legends[0].get_texts()] for name in lines}
+    legends = {name: [t.get_text() for t in parts.drawings[name]().legends[0].get_texts()] for name in lines}
     assert "Label spreading" in legends["validation_1"]
     assert "Label spreading" not in legends["losses_1"]
     assert "Horizontal: a method without training steps." in (folder / "report.md").read_text()

@@ -40,7 +40,7 @@ def analyzed(make_store, tmp_path):
 
 def drawings(analysis):
     _, parts = build(analysis)
-    return {name: figure.axes[0] for name, figure in parts.drawings.items()}
+    return {name: draw().axes[0] for name, draw in parts.drawings.items()}
 
 
 def test_intervals_beyond_the_possible_do_not_stretch_the_error_axis(analyzed):
@@ -65,7 +65,7 @@ def test_the_numbers_stay_whole_and_the_caption_says_what_was_cut(analyzed):
 def test_intervals_within_the_possible_are_drawn_whole_and_nothing_is_said(analyzed):
     analysis = analyzed(spread=0.02)
     document, parts = build(analysis)
-    low, high = parts.drawings["main"].axes[0].get_ylim()
+    low, high = parts.drawings["main"]().axes[0].get_ylim()
     assert low < 100 * analysis.means[0].estimate.low
     assert high > 100 * analysis.means[0].estimate.high
     assert not any("cut off" in str(block) for s in document.sections for block in s.blocks)

@@ -110,6 +110,25 @@ def test_too_few_seeds_leave_it_undecided_however_large_the_difference(stores, t
     assert out.startswith("Undecided: 0 of 12 pairs of runs are identical, and with so few seeds no difference could")
 
 
+def test_runs_of_one_split_are_no_independent_pairs(stores, tmp_path, capsys):
+    # Three splits with four model seeds each: 12 pairs per arm and condition, and every one of them is worse in B.
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2), model_seeds=range(50, 54))
+    more = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2), model_seeds=range(50, 55))
+    shift = {split: 0.02 * (1 + split) for split in range(3)}
+    stores(lambda cell: shifted(more, cell, shift[cell.split_seed]), plan=plan, second_plan=more)
+    out = compare(tmp_path, capsys, "--to", str(tmp_path / "page"))
+    assert out.startswith("Undecided: 0 of 48 pairs of runs are identical, and with so few splits no difference could")
+    interval = stats.ttest_1samp(list(shift.values()), 0).confidence_interval()
+    for name in ("comparison", "tests"):
+        for row in read_rows(tmp_path / "page" / "tables" / f"{name}.csv"):
+            assert row["n"] == "3"
+            assert [float(row[k]) for k in ("low", "high")] == pytest.approx([interval.low, interval.high])
+    assert {row["num_pairs"] for row in read_rows(tmp_path / "page" / "tables" / "comparison.csv")} == {"12"}
+    text = (tmp_path / "page" / "report.md").read_text()
+    assert "n = 3 splits; runs of one split are averaged first" in text
+    assert "| 0/54, 1/54, 2/54 |" in text
+
+
 def test_opposite_differences_at_two_levels_are_described_by_level(stores, tmp_path, capsys):
     plan = make_plan(arms=TWO, factors=(BUDGETS,))
     stores(lambda cell: shifted(plan, cell, 0.02 if cell.levels["data.num_labels"] == 10 else -0.02))
@@ -160,6 +179,20 @@ def test_other_machine_commit_and_configuration_are_listed(stores, tmp_path, cap
         "device_name": ("Example Processor 9000", "Other chip"),
     }
     assert "The configuration differs in 32 of 32 pairs" in out
+
+
+def test_what_the_plans_declare_is_compared(stores, tmp_path, capsys):
+    fields = {"margin": 0.01, "yardsticks": ("improved_gan",), "sample_quality": True, "expectation": "Other."}
+    small = {"factors": (BUDGETS,), "seeds": (0, 1), "arms": ARMS[:2] + ARMS[3:]}
+    stores(plan=make_plan(**small), second_plan=make_plan(**small, **fields))
+    compare(tmp_path, capsys, "--to", str(tmp_path / "page"))
+    rows = {row["what"]: (row["A"], row["B"]) for row in read_rows(tmp_path / "page" / "tables" / "setup.csv")}
+    assert rows == {
+        "margin": ("none", "0.01"),
+        "yardsticks": ("none", "improved_gan"),
+        "sample_quality": ("False", "True"),
+        "expectation": (make_plan(**small).expectation, "Other."),
+    }
 
 
 def test_report_evidence_and_run_folder_of_the_same_runs_are_alike(stores, tmp_path, capsys):

@@ -146,6 +146,27 @@ def test_check_finds_a_page_that_shows_other_pictures_than_its_folder_holds(repo
     assert check_report(folder) == ["index.html (its pictures are not those in figures/)"]
 
 
+def test_check_without_figures_and_overview_draw_nothing(reports, monkeypatch):
+    def drawn(*arguments):
+        raise AssertionError("a figure was drawn")
+
+    for name in ("draw_main", "draw_forest", "draw_dots", "draw_curves"):
+        monkeypatch.setattr(f"ssgan_bench.reporting.figures.{name}", drawn)
+    assert check_report(reports / "first" / "quick") == []
+    assert main(["--all", "--reports", str(reports)]) == 0
+    with pytest.raises(AssertionError, match="a figure was drawn"):
+        check_report(reports / "first" / "quick", figures=True)
+
+
+def test_overview_of_a_crossed_design_counts_splits(make_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssgan_bench.reporting.page.to_bytes", lambda figure: (b"<svg/>", bytes(100)))
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1, 2), model_seeds=(50, 51))
+    write_report(make_store(plan, lambda cell: {"curves": ()}), tmp_path / "reports" / "crossed" / "quick")
+    assert main(["--all", "--reports", str(tmp_path / "reports")]) == 0
+    page = (tmp_path / "reports" / "index.html").read_text()
+    assert "24 of 24 runs complete; 3 splits with 2 model seeds each; protocol 1.0" in page
+
+
 def test_check_draws_and_compares_the_figures_where_asked(make_store, tmp_path):
     plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1))
     write_report(make_store(plan, lambda cell: {"curves": ()}), tmp_path / "report")

@@ -209,3 +209,29 @@ def test_rank_correlation_agrees_with_scipy_also_with_ties():
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [3, 4]), ([], []), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [5, 5, 5])])
 def test_what_cannot_be_ranked_has_no_correlation(x, y):
     assert math.isnan(rank_correlation(x, y))
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_measured_runs_of_one_split_are_averaged_so_that_n_counts_splits(make_store, tmp_path):
+    crossed = plan(seeds=(0, 1, 2), model_seeds=(50, 51))
+
+    def change(cell):
+        fields = measured(cell)
+        if "sample_quality" in fields:
+            fields["sample_quality"] = quality(10.0 + cell.split_seed + (cell.model_seed - 50))
+        return fields
+
+    result = write_report(make_store(crossed, change), tmp_path / "report")
+    rows = read_rows(tmp_path / "report" / "tables" / "sample_quality.csv")
+    rows = [row for row in rows if row["arm"] != "floor" and row["metric"].startswith("frechet")]
+    expected = mean_interval([10.5, 11.5, 12.5])
+    for row in rows:
+        assert row["n"] == "3"
+        found = [float(row[name]) for name in ("mean", "low", "high")]
+        assert found == pytest.approx([expected.mean, expected.low, expected.high])
+    ranks = read_rows(tmp_path / "report" / "tables" / "sample_correlations.csv")
+    assert {row["n"] for row in ranks if row["arm"] != "between arms"} == {"3"}
+    text = section_of(result)
+    assert "over n = 3 splits" in text
+    assert "[95 % t interval] over splits" in text
+    assert "splits of K-logit GAN" in text

@@ -10,7 +10,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from ssgan_bench.reporting.stats import (
-    expected_best_of,
     hedges_gz,
     holm,
     interquartile_mean,
@@ -191,29 +190,6 @@ def test_probability_of_improvement_is_mann_whitneys_u_over_all_pairs():
 def test_share_of_lower_differences_counts_ties_half():
     assert share_lower([-1, -2, 0, 3]) == 0.625
     assert math.isnan(share_lower([]))
-
-
-@pytest.mark.parametrize("k", [1, 2, 5, 7])
-def test_expected_best_is_the_mean_minimum_over_all_choices_of_k(k):
-    values = np.random.default_rng(k).normal(0, 1, 7)
-    brute = np.mean([min(chosen) for chosen in itertools.combinations(values, k)])
-    assert expected_best_of(values, k) == pytest.approx(brute)
-
-
-def test_expected_best_is_unbiased_where_the_plug_in_estimate_is_not():
-    draws = np.random.default_rng(1).uniform(0, 1, (4000, 6))  # the mean minimum of k uniforms is 1 / (k + 1)
-    estimates = np.array([expected_best_of(row, 5) for row in draws])
-    error = estimates.std(ddof=1) / math.sqrt(len(draws))
-    assert abs(estimates.mean() - 1 / 6) < 4 * error
-    ranks = np.arange(1, 7)
-    plug_in = np.sort(draws) @ ((1 - (ranks - 1) / 6) ** 5 - (1 - ranks / 6) ** 5)
-    assert abs(plug_in.mean() - 1 / 6) > 10 * error
-
-
-def test_best_of_more_than_there_are_is_unknown():
-    assert math.isnan(expected_best_of([0.1, 0.2], 3))
-    with pytest.raises(ValueError, match="at least 1"):
-        expected_best_of([0.1], 0)
 
 
 @pytest.mark.parametrize("n", [5, 8, 10])
