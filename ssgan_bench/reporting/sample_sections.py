@@ -91,7 +91,8 @@ def dai_sentence(ranks: list[Correlation], analysis: Analysis) -> str:
     question = "Does a better classifier go with a worse generator, as Dai et al. (2017) argue?"
     meaning = "Spearman rank correlation ρ of Frechet distance and test error; below zero means yes"
     if not between and not within:
-        return f"{question} That takes at least {LEAST_RANKED} arms, or seeds, with a generator; there are fewer."
+        least = f"{LEAST_RANKED} arms, or {analysis.unit_noun}s"
+        return f"{question} That takes at least {least}, with a generator; there are fewer."
     clauses = []
     if between:
         several = len({row.condition for row in ranks}) > 1

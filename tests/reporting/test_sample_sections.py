@@ -219,6 +219,7 @@ def test_measured_runs_of_one_split_are_averaged_so_that_n_counts_splits(make_st
         fields = measured(cell)
         if "sample_quality" in fields:
             fields["sample_quality"] = quality(10.0 + cell.split_seed + (cell.model_seed - 50))
+            fields["error_rate"] = 0.3 + 0.01 * cell.split_seed
         return fields
 
     result = write_report(make_store(crossed, change), tmp_path / "report")
