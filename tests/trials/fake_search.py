@@ -43,7 +43,7 @@ def make_plan(num_trials: int = 6, num_seeds: int = 3, arms: tuple[str, ...] = (
             "method": {"name": "supervised"},
             "optimizer": {"learning_rate": 1e-3},
             "network": {"width": 8},
-            "train": {"labeled_batch_size": 16},
+            "train": {"epochs": 1, "labeled_batch_size": 16},
         }
 
     return SearchPlan(
