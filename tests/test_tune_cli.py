@@ -115,7 +115,7 @@ def test_a_changed_search_is_refused_and_the_old_one_kept(
 ) -> None:
     code, _, error = main(capsys, tiny, "--out", out, "--no-report", "--set", "search.num_trials=4")
     assert code == 2
-    assert "its runs belong to another version of this study (num_trials 3 -> 4); use --out DIR" in error
+    assert "its runs belong to another version of this study's search (num_trials 3 -> 4); use --out DIR" in error
 
 
 def test_a_plan_says_what_a_search_costs_and_runs_nothing(
