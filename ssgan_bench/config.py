@@ -300,6 +300,8 @@ def mistakes_in(error: ValidationError, model: type[BaseModel], prefix: str = ""
         message = _WORDING[kind].format(**facts) if kind in _WORDING else item["msg"].removeprefix("Value error, ")
         if kind in ("int_type", "float_type") and facts["bounds"]:
             message += f", {facts['bounds']}"
+        if kind == "too_short" and facts["min_length"] == 1:
+            message = "must not be empty"
         if kind == "extra_forbidden":
             message = f"unknown key; known here: {', '.join(_keys_in(model, location[:-1]))}"
         if kind == "list_type" and isinstance(value, dict):
