@@ -39,7 +39,7 @@ EXTERNAL = {
     "data": {"torch", "torchvision", "numpy", "sklearn", "PIL", "filelock", "platformdirs"},
     "methods": {"torch", "pydantic"},
     "methods.classical": {"torch", "numpy", "threadpoolctl"},
-    "methods.label_spreading": {"pydantic", "numpy", "sklearn"},
+    "methods.label_spreading": {"pydantic", "numpy", "scipy", "sklearn", "torch"},
     "methods.logistic_regression": {"pydantic", "numpy", "sklearn"},
     "training": {"torch"},
     "evaluation": {"torch", "PIL"},

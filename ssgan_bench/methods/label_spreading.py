@@ -8,15 +8,21 @@ and Y the given labels. A new image gets the mean of its nearest neighbors' labe
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
 from ssgan_bench.config import ConfigError, MethodConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
+
+SPARE_CANDIDATES = 8
+"""Images beyond the nearest that are compared exactly: float32 may order near ties otherwise."""
+CHUNK = 512
+"""Images whose distances from all others are in memory at once."""
 
 
 class LabelSpreadingConfig(MethodConfig):
@@ -60,13 +66,20 @@ class LabelSpreading(ClassicalMethod):
 
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
         # Imported here, because planning a study needs only the options.
+        from scipy.sparse import csr_array
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
         options = self.options
-        model = Spreading(
-            kernel="knn", n_neighbors=options.n_neighbors, alpha=options.alpha, max_iter=options.max_iter, n_jobs=1
-        )
+
+        def graph(rows: Array, others: Array) -> Any:
+            """Make scikit-learn's graph for kernel="knn", in the shape that it asks of a callable: (rows, others)."""
+            neighbors = nearest(rows, others, options.n_neighbors)
+            starts = np.arange(0, neighbors.size + 1, options.n_neighbors)
+            joined = csr_array((np.ones(neighbors.size), neighbors.ravel(), starts), (len(others), len(rows)))
+            return joined if others is rows else joined.T
+
+        model = Spreading(kernel=graph, alpha=options.alpha, max_iter=options.max_iter)
         no_labels = np.full(len(unlabeled), -1, dtype=np.int64)  # scikit-learn's word for "unlabeled"
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
@@ -85,3 +98,27 @@ class LabelSpreading(ClassicalMethod):
             return np.where(np.isnan(probabilities).any(axis=1, keepdims=True), 1 / self.num_classes, probabilities)
 
         return predict
+
+
+def nearest(rows: Array, others: Array, count: int) -> NDArray[np.int64]:
+    """Find the `count` rows (n, P) nearest to each of the others (m, P) by Euclidean distance, nearest first.
+
+    Candidates come from a product of matrices in float32, which is what takes the time and is twice as fast as
+    scikit-learn's in float64; of these, float64 distances choose.
+
+    Returns:
+        (m, count) indices of rows.
+    """
+    center = rows.mean(axis=0)  # distances between centered rows lose fewer digits
+    single = torch.from_numpy(rows - center).float()
+    half_squares = single.square().sum(dim=1) / 2
+    num_candidates = min(count + SPARE_CANDIDATES, len(rows))
+    found = np.empty((len(others), count), dtype=np.int64)
+    for start in range(0, len(others), CHUNK):
+        chunk = others[start : start + CHUNK]
+        closeness = torch.from_numpy(chunk - center).float() @ single.T - half_squares
+        candidates = closeness.topk(num_candidates, dim=1).indices.numpy()
+        exact = np.stack([np.square(rows[c] - row).sum(axis=1) for c, row in zip(candidates, chunk, strict=True)])
+        order = np.lexsort((candidates, exact), axis=1)[:, :count]
+        found[start : start + CHUNK] = np.take_along_axis(candidates, order, axis=1)
+    return found
