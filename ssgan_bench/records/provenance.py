@@ -1,5 +1,7 @@
 """Say where and with what a result is made."""
 
+import functools
+import hashlib
 import importlib.metadata
 import platform
 import socket
@@ -9,6 +11,21 @@ from pathlib import Path
 from ssgan_bench import __version__
 from ssgan_bench.config import digest
 from ssgan_bench.records.schema import Provenance
+
+NUMERICAL_CODE = ("config.py", "seeding.py", "data", "evaluation", "methods", "networks", "objectives", "training")
+"""Files and folders of the package that decide what a run computes."""
+
+
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 (hex) of the code that decides what a run computes; knows nothing of Git, unlike `git_commit`."""
+    package = Path(__file__).parents[1]
+    files = [file for name in NUMERICAL_CODE for file in _python_files(package / name)]
+    return digest([[str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files])
+
+
+def _python_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def git_commit() -> str | None:
