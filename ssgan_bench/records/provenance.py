@@ -19,13 +19,19 @@ NUMERICAL_CODE = ("config.py", "seeding.py", "data", "evaluation", "methods", "n
 @functools.cache
 def code_digest() -> str:
     """SHA-256 (hex) of the code that decides what a run computes; knows nothing of Git, unlike `git_commit`."""
-    package = Path(__file__).parents[1]
-    files = [file for name in NUMERICAL_CODE for file in _python_files(package / name)]
-    return digest([[str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files])
+    return files_digest(Path(__file__).parents[1], NUMERICAL_CODE)
 
 
-def _python_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+def files_digest(root: Path, names: tuple[str, ...]) -> str:
+    """SHA-256 (hex) over names and contents of files below `root`; of a folder, of the Python files in it."""
+    paths = [path for name in names for path in _files(root / name)]
+    return digest(
+        [[path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def git_commit() -> str | None:
