@@ -1,0 +1,140 @@
+"""`python -m ssgan_bench.evidence`: slices that stop by themselves, nothing made twice, a table of what is missing."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssgan_bench import evidence
+from ssgan_bench.evidence import Piece, Site
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, tmp_path, "cuda:0", "A Device (80 GB)")
+
+
+def exits(code: int | None):
+    """Stand for a process that ends with this code, or whose time is up."""
+
+    def run(piece: Piece, site: Site, seconds: float) -> None:
+        evidence._book(piece, site, code)
+
+    return run
+
+
+def piece(name: str, code: int | None = 0) -> Piece:
+    return Piece(name, ("Makefile",), exits(code))
+
+
+def test_a_finished_piece_is_noted_and_not_made_again(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evidence.run_slice([piece("one"), piece("two", None)], site, 600)
+    assert site.is_made(piece("one"))
+    assert not site.is_made(piece("two"))
+    noted = json.loads((site.reports / "evidence.json").read_bytes())
+    assert noted.keys() == {"one"}
+    assert noted["one"].keys() == {"code", "commit", "device", "finished_at"}
+    capsys.readouterr()
+    assert evidence.run_slice([piece("one"), piece("two")], site, 600)
+    assert capsys.readouterr().out == "two: done\n"
+    assert not evidence.run_slice([piece("one"), piece("two")], site, 600)
+
+
+def test_other_code_makes_a_piece_missing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.note(piece("one"))
+    before = site.work(piece("one"))
+    monkeypatch.setattr("ssgan_bench.records.provenance.code_digest", lambda: "other")
+    assert not site.is_made(piece("one"))
+    assert site.work(piece("one")) != before
+    assert "there is one of other code" in evidence.missing_table([piece("one")], site)
+
+
+def test_a_failed_piece_is_tried_once_and_does_not_stop_the_others(site: Site) -> None:
+    assert evidence.run_slice([piece("bad", 1), piece("good")], site, 600)
+    assert site.failures == {"bad": "failed with exit code 1"}
+    assert site.is_made(piece("good"))
+    assert "bad    failed with exit code 1" in evidence.missing_table([piece("bad", 1), piece("good")], site)
+
+
+def test_a_slice_without_time_begins_nothing(site: Site) -> None:
+    assert not evidence.run_slice([piece("one")], site, evidence.STOP_SECONDS + 1)
+
+
+def test_a_process_whose_time_is_up_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(1000)\n")
+    (tmp_path / "stubborn.py").write_text("import signal\nsignal.signal(15, signal.SIG_IGN)\nimport sleeper\n")
+    (tmp_path / "quick.py").write_text("raise SystemExit(3)\n")
+    assert evidence._run(["quick"], 600) == 3
+    assert evidence._run(["sleeper"], 1) is None
+    monkeypatch.setattr(evidence, "STOP_SECONDS", 1)
+    start = time.monotonic()
+    assert evidence._run(["stubborn"], 1) is None
+    assert time.monotonic() - start < 600
+
+
+def test_a_published_report_takes_the_place_of_the_older_one(tmp_path: Path) -> None:
+    for name, file in (("new", "b"), ("reports/study/full", "a")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / file).touch()
+    evidence._publish(tmp_path / "new", tmp_path / "reports/study/full")
+    assert [path.name for path in (tmp_path / "reports/study").rglob("*")] == ["full", "b"]
+
+
+def test_without_a_gpu_it_only_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("something was run"))
+    assert evidence.main(["--out", str(tmp_path), "--data-dir", str(tmp_path / "data")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "no CUDA GPU here; nothing is run"
+    table = {line.split()[0]: line for line in lines[3:]}
+    assert list(table) == ["gpu_tests", "benchmarks", *evidence.STUDIES]
+    assert all("a CUDA GPU" in line for line in table.values())
+    assert "missing: 40 runs" in table["improved_gan_mnist100"]
+    assert "mnist in --data-dir" in table["improved_gan_mnist100"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--minutes", "0"], "error: --minutes 0: give a number from 2 to 600\n"),
+        (["--minutes", "nan"], "error: --minutes nan: give a number from 2 to 600\n"),
+        (["--slow"], "error: unrecognized arguments: --slow; see --help\n"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = evidence.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert (code, capsys.readouterr().err) == (2, message)
+
+
+def test_the_studies_at_toy_size_are_the_real_ones() -> None:
+    from ssgan_bench.trials.plan import make_plan, parse_overrides
+    from ssgan_bench.trials.study_file import read_study
+
+    for name in evidence.SMOKE_STUDIES:
+        path = ROOT / "studies" / f"{name}.toml"
+        changes = {**evidence.SMOKE_SETTINGS, "data.dataset": "digits"}
+        changes |= parse_overrides([evidence.SMOKE_LEVELS[name]])
+        plan = make_plan(read_study(path), str(path), evidence.PRESET, changes, seeds=2)
+        assert len(plan.cells) == 2 * len(plan.arms)
+    assert set(evidence.SMOKE_STUDIES) <= set(evidence.STUDIES)
+
+
+def test_help_starts_without_heavy_imports() -> None:
+    code = (
+        "import sys; from ssgan_bench.evidence import _parser\n"
+        "_parser().format_help()\n"
+        "assert not {'torch', 'pandas', 'optuna'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
