@@ -8,6 +8,7 @@ so on a CPU a continued run is the uninterrupted one, bit by bit.
 
 import hashlib
 import io
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ class Checkpoint:
             "config": config.digest(),
             "dataset": dataset_sha256,
             "code": code_digest(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a plain str, which weights_only can read again
             "device": device_name,
         }
         self._last = time.monotonic()
@@ -49,7 +50,10 @@ class Checkpoint:
         expected, payload = content[:32], content[32:]
         if hashlib.sha256(payload).digest() != expected:
             return None
-        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        try:
+            saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError):  # whole, but of another PyTorch
+            return None
         found: dict[str, Any] | None = saved["run"] if saved["identity"] == self._identity else None
         return found
 

@@ -1,20 +1,22 @@
 """The headline table says what the committed evidence says, and the README holds that table."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Store
 from synthetic import make_plan
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import Cell
+from ssgan_bench.records.store import RecordStore
 from ssgan_bench.reporting import headline as module
 from ssgan_bench.reporting import write_report
 from ssgan_bench.reporting.headline import BEGIN, END, ROWS, headline, with_headline
 
 ROOT = Path(__file__).parents[2]
+Store = Callable[..., RecordStore]
 
 
 def test_the_readme_holds_the_table_of_the_committed_reports() -> None:
