@@ -39,6 +39,8 @@ SMOKE_SETTINGS = {
     "train.evaluations": 2,
 }
 SMOKE_LEVELS = {"improved_gan_mnist100": "data.num_labels=100", "label_leak": "data.labeled_rate=0.2"}
+SMOKE_BENCHMARKS = ("tests/benchmarks/test_training_step.py",)
+SMOKE_SELECTION = ["-k", "supervised and cpu and not narrow"]
 SMOKE_SLICES = 3
 SMOKE_MINUTES = 2.5
 
@@ -140,35 +142,53 @@ class Piece:
         return digest([code_digest(), files_digest(ROOT, self.sources)])
 
 
+def _files_with(pattern: str, word: str) -> tuple[str, ...]:
+    """Test files, relative to the checkout, that contain a word; what the others import need not be installed."""
+    found = sorted((ROOT / "tests").rglob(pattern))
+    return tuple(path.relative_to(ROOT).as_posix() for path in found if word in path.read_text("utf-8"))
+
+
+def _gpu_tests() -> tuple[str, ...]:
+    return _files_with("test_*.py", "pytest.mark.gpu")
+
+
 def _run_tests(piece: Piece, site: Site, seconds: float) -> None:
-    code = _run(["pytest", "-q", "-m", "gpu", *gpu_test_files()], seconds)
-    _book(piece, site, code, whole="the tests do not continue; they begin again")
+    code = _run(["pytest", "-q", "-m", "gpu", *_gpu_tests()], seconds)
+    _book(piece, site, code, then="the next slice begins the tests again")
 
 
 def _run_benchmarks(piece: Piece, site: Site, seconds: float) -> None:
-    times = site.work(piece) / "benchmark.json"
-    if not times.exists():
-        times.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = times.with_name("unfinished.json")
-        only = ["-k", "supervised and cpu"] if site.is_toy else []
-        code = _run(
-            ["pytest", "-q", "tests/benchmarks", "--benchmark-only", f"--benchmark-json={unfinished}", *only], seconds
-        )
+    """Time file by file, as far as the slice goes, and then write the page of all files together."""
+    deadline = time.monotonic() + seconds
+    work = site.work(piece)
+    files = SMOKE_BENCHMARKS if site.is_toy else _files_with("benchmarks/test_*.py", "BenchmarkFixture")
+    parts = [work / f"{Path(name).stem}.json" for name in files]
+    work.mkdir(parents=True, exist_ok=True)
+    for name, part in zip(files, parts, strict=True):
+        if part.exists():
+            continue
+        unfinished = part.with_suffix(".part")
+        command = ["pytest", "-q", name, "--benchmark-only", f"--benchmark-json={unfinished}"]
+        code = _run(command + (SMOKE_SELECTION if site.is_toy else []), max(1.0, deadline - time.monotonic()))
         if code != 0:
-            _book(piece, site, code, whole="the benchmarks do not continue; they begin again")
+            _book(piece, site, code, then="the next slice goes on with this file")
             return
-        unfinished.replace(times)
+        unfinished.replace(part)
+    times = work / "all.json"
+    contents = [json.loads(part.read_bytes()) for part in parts]
+    together = contents[0] | {"benchmarks": [timed for content in contents for timed in content["benchmarks"]]}
+    times.write_text(json.dumps(together), encoding="utf-8")
     device = re.sub(r"[^a-z0-9]+", "_", site.device_name.lower()).strip("_")
     folder = site.reports / "benchmarks" / device
     command = [sys.executable, "-m", "ssgan_bench.report", "benchmarks", "--to", str(folder), str(times)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == 0:
         _book(piece, site, 0)
-    else:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"the benchmarks are timed ({times}), but there is no page of them: {reason}", flush=True)
-        if site.is_toy:
-            site.note(piece)  # what the smoke test can show without that command
+        return
+    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    print(f"the benchmarks are timed ({times}), but there is no page of them: {reason}", flush=True)
+    if site.is_toy:  # that command is tested elsewhere
+        site.note(piece)
 
 
 def _run_study(piece: Piece, site: Site, seconds: float) -> None:
@@ -212,26 +232,20 @@ def _run(arguments: list[str], seconds: float) -> int | None:
                 process.wait()
 
 
-def _book(piece: Piece, site: Site, code: int | None, whole: str = "the next slice continues") -> None:
+def _book(piece: Piece, site: Site, code: int | None, then: str = "the next slice continues") -> None:
     if code == 0:
         site.note(piece)
         print(f"{piece.name}: done", flush=True)
     elif code is None:
-        print(f"{piece.name}: stopped, the slice is over; {whole}", flush=True)
+        print(f"{piece.name}: stopped, the slice is over; {then}", flush=True)
     else:
         site.failures[piece.name] = f"failed with exit code {code}"
-
-
-def gpu_test_files() -> tuple[str, ...]:
-    """Test files, relative to the checkout, that have tests for a GPU; the others' imports need not be installed."""
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    return tuple(str(path.relative_to(ROOT)) for path in files if "pytest.mark.gpu" in path.read_text("utf-8"))
 
 
 def pieces(studies: tuple[str, ...] = STUDIES) -> list[Piece]:
     """List everything to be shown, in the order in which it is made."""
     return [
-        Piece("gpu_tests", (*gpu_test_files(), "tests/tiny_runs.py"), _run_tests),
+        Piece("gpu_tests", (*_gpu_tests(), "tests/tiny_runs.py"), _run_tests),
         Piece("benchmarks", ("tests/benchmarks",), _run_benchmarks),
         *(Piece(name, (f"studies/{name}.toml",), _run_study, data="mnist") for name in studies),
     ]
@@ -268,7 +282,7 @@ def missing_table(todo: list[Piece], site: Site) -> str:
 
 def _progress(piece: Piece, site: Site) -> str:
     if piece.data is None:
-        return "timed, no page" if (site.work(piece) / "benchmark.json").exists() else "missing"
+        return "timed, no page" if _is_timed(piece, site) else "missing"
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.plan import make_plan
     from ssgan_bench.trials.study_file import read_study
@@ -280,6 +294,10 @@ def _progress(piece: Piece, site: Site) -> str:
     return f"{done} of {len(plan.cells)} runs" if done else f"missing: {len(plan.cells)} runs"
 
 
+def _is_timed(piece: Piece, site: Site) -> bool:
+    return (site.work(piece) / "all.json").exists()
+
+
 def _needs(piece: Piece, site: Site) -> str:
     needs = [] if site.device else ["a CUDA GPU"]
     if piece.data is not None and not site.is_toy:
@@ -287,7 +305,7 @@ def _needs(piece: Piece, site: Site) -> str:
 
         if not is_present(piece.data, site.data_root):
             needs.append(f"{piece.data} in --data-dir, or a network")
-    if piece.name == "benchmarks" and (site.work(piece) / "benchmark.json").exists():
+    if _is_timed(piece, site):
         needs.append("python -m ssgan_bench.report benchmarks")
     if piece.name in site.failures:
         needs.append("a look at the lines above")

@@ -138,3 +138,43 @@ def test_help_starts_without_heavy_imports() -> None:
         "assert not {'torch', 'pandas', 'optuna'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_benchmarks_are_timed_file_by_file_and_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed: list[str] = []
+
+    def run(arguments: list[str], seconds: float) -> int | None:
+        timed.append(arguments[2])
+        if len(timed) == 2:
+            return None  # its time is up
+        path = next(word.partition("=")[2] for word in arguments if word.startswith("--benchmark-json="))
+        Path(path).write_text(json.dumps({"machine_info": {}, "benchmarks": [{"name": arguments[2]}]}))
+        return 0
+
+    reported: list[list[str]] = []
+
+    def report(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        reported.append(command)
+        return subprocess.CompletedProcess(
+            command, len(reported) == 1 and 2, stdout="", stderr="error: no such command\n"
+        )
+
+    monkeypatch.setattr(evidence, "_run", run)
+    monkeypatch.setattr(evidence, "_files_with", lambda *_: ("a.py", "b.py"))
+    (benchmarks,) = [piece for piece in evidence.pieces(()) if piece.name == "benchmarks"]
+    monkeypatch.setattr(subprocess, "run", report)
+    monkeypatch.setattr("ssgan_bench.records.provenance.git_commit", lambda: None)
+    benchmarks.run(benchmarks, site, 100)
+    assert not reported
+    benchmarks.run(benchmarks, site, 100)
+    assert timed == ["a.py", "b.py", "b.py"]
+    assert "no page of them: error: no such command" in capsys.readouterr().out
+    assert "timed, no page" in evidence.missing_table([benchmarks], site)
+    benchmarks.run(benchmarks, site, 100)
+    assert timed == ["a.py", "b.py", "b.py"]
+    assert site.is_made(benchmarks)
+    command = reported[-1]
+    assert command[command.index("--to") + 1] == str(site.reports / "benchmarks" / "a_device_80_gb")
+    assert [entry["name"] for entry in json.loads(Path(command[-1]).read_bytes())["benchmarks"]] == ["a.py", "b.py"]
