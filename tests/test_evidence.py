@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from ssgan_bench import evidence
-from ssgan_bench.evidence import Piece, Site
+from ssgan_bench.evidence import __main__ as command_line
+from ssgan_bench.evidence import pieces as how
+from ssgan_bench.evidence.pieces import (
+    PRESET,
+    SMOKE_LEVELS,
+    SMOKE_SETTINGS,
+    SMOKE_STUDIES,
+    STUDIES,
+    book,
+    pieces,
+    publish,
+)
+from ssgan_bench.evidence.site import Piece, Site
+from ssgan_bench.evidence.slices import STOP_SECONDS, missing_table, run_slice
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +35,7 @@ def exits(code: int | None):
     """Stand for a process that ends with this code, or whose time is up."""
 
     def run(piece: Piece, site: Site, seconds: float) -> None:
-        evidence._book(piece, site, code)
+        book(piece, site, code)
 
     return run
 
@@ -33,16 +45,16 @@ def piece(name: str, code: int | None = 0) -> Piece:
 
 
 def test_a_finished_piece_is_noted_and_not_made_again(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evidence.run_slice([piece("one"), piece("two", None)], site, 600)
+    assert run_slice([piece("one"), piece("two", None)], site, 600)
     assert site.is_made(piece("one"))
     assert not site.is_made(piece("two"))
     noted = json.loads((site.reports / "evidence.json").read_bytes())
     assert noted.keys() == {"one"}
     assert noted["one"].keys() == {"code", "commit", "device", "finished_at"}
     capsys.readouterr()
-    assert evidence.run_slice([piece("one"), piece("two")], site, 600)
+    assert run_slice([piece("one"), piece("two")], site, 600)
     assert capsys.readouterr().out == "two: done\n"
-    assert not evidence.run_slice([piece("one"), piece("two")], site, 600)
+    assert not run_slice([piece("one"), piece("two")], site, 600)
 
 
 def test_other_code_makes_a_piece_missing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,30 +63,30 @@ def test_other_code_makes_a_piece_missing_again(site: Site, monkeypatch: pytest.
     monkeypatch.setattr("ssgan_bench.records.provenance.code_digest", lambda: "other")
     assert not site.is_made(piece("one"))
     assert site.work(piece("one")) != before
-    assert "there is one of other code" in evidence.missing_table([piece("one")], site)
+    assert "there is one of other code" in missing_table([piece("one")], site)
 
 
 def test_a_failed_piece_is_tried_once_and_does_not_stop_the_others(site: Site) -> None:
-    assert evidence.run_slice([piece("bad", 1), piece("good")], site, 600)
+    assert run_slice([piece("bad", 1), piece("good")], site, 600)
     assert site.failures == {"bad": "failed with exit code 1"}
     assert site.is_made(piece("good"))
-    assert "bad    failed with exit code 1" in evidence.missing_table([piece("bad", 1), piece("good")], site)
+    assert "bad    failed with exit code 1" in missing_table([piece("bad", 1), piece("good")], site)
 
 
 def test_a_slice_without_time_begins_nothing(site: Site) -> None:
-    assert not evidence.run_slice([piece("one")], site, evidence.STOP_SECONDS + 1)
+    assert not run_slice([piece("one")], site, STOP_SECONDS + 1)
 
 
 def test_a_process_whose_time_is_up_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    monkeypatch.setattr(how, "ROOT", tmp_path)
     (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(1000)\n")
     (tmp_path / "stubborn.py").write_text("import signal\nsignal.signal(15, signal.SIG_IGN)\nimport sleeper\n")
     (tmp_path / "quick.py").write_text("raise SystemExit(3)\n")
-    assert evidence._run(["quick"], 600) == 3
-    assert evidence._run(["sleeper"], 1) is None
-    monkeypatch.setattr(evidence, "STOP_SECONDS", 1)
+    assert how.run_module(["quick"], 600) == 3
+    assert how.run_module(["sleeper"], 1) is None
+    monkeypatch.setattr(how, "END_SECONDS", 1)
     start = time.monotonic()
-    assert evidence._run(["stubborn"], 1) is None
+    assert how.run_module(["stubborn"], 1) is None
     assert time.monotonic() - start < 600
 
 
@@ -82,7 +94,7 @@ def test_a_published_report_takes_the_place_of_the_older_one(tmp_path: Path) -> 
     for name, file in (("new", "b"), ("reports/study/full", "a")):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / file).touch()
-    evidence._publish(tmp_path / "new", tmp_path / "reports/study/full")
+    publish(tmp_path / "new", tmp_path / "reports/study/full")
     assert [path.name for path in (tmp_path / "reports/study").rglob("*")] == ["full", "b"]
 
 
@@ -91,11 +103,11 @@ def test_without_a_gpu_it_only_says_what_is_missing(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("something was run"))
-    assert evidence.main(["--out", str(tmp_path), "--data-dir", str(tmp_path / "data")]) == 0
+    assert command_line.main(["--out", str(tmp_path), "--data-dir", str(tmp_path / "data")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "no CUDA GPU here; nothing is run"
     table = {line.split()[0]: line for line in lines[3:]}
-    assert list(table) == ["gpu_tests", "benchmarks", *evidence.STUDIES]
+    assert list(table) == ["gpu_tests", "benchmarks", *STUDIES]
     assert all("a CUDA GPU" in line for line in table.values())
     assert "missing: 40 runs" in table["improved_gan_mnist100"]
     assert "mnist in --data-dir" in table["improved_gan_mnist100"]
@@ -112,7 +124,7 @@ def test_without_a_gpu_it_only_says_what_is_missing(
 )
 def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        code = evidence.main(arguments)
+        code = command_line.main(arguments)
     except SystemExit as stop:
         code = stop.code
     assert (code, capsys.readouterr().err) == (2, message)
@@ -122,18 +134,18 @@ def test_the_studies_at_toy_size_are_the_real_ones() -> None:
     from ssgan_bench.trials.plan import make_plan, parse_overrides
     from ssgan_bench.trials.study_file import read_study
 
-    for name in evidence.SMOKE_STUDIES:
+    for name in SMOKE_STUDIES:
         path = ROOT / "studies" / f"{name}.toml"
-        changes = {**evidence.SMOKE_SETTINGS, "data.dataset": "digits"}
-        changes |= parse_overrides([evidence.SMOKE_LEVELS[name]])
-        plan = make_plan(read_study(path), str(path), evidence.PRESET, changes, seeds=2)
+        changes = {**SMOKE_SETTINGS, "data.dataset": "digits"}
+        changes |= parse_overrides([SMOKE_LEVELS[name]])
+        plan = make_plan(read_study(path), str(path), PRESET, changes, seeds=2)
         assert len(plan.cells) == 2 * len(plan.arms)
-    assert set(evidence.SMOKE_STUDIES) <= set(evidence.STUDIES)
+    assert set(SMOKE_STUDIES) <= set(STUDIES)
 
 
 def test_help_starts_without_heavy_imports() -> None:
     code = (
-        "import sys; from ssgan_bench.evidence import _parser\n"
+        "import sys; from ssgan_bench.evidence.__main__ import _parser\n"
         "_parser().format_help()\n"
         "assert not {'torch', 'pandas', 'optuna'} & set(sys.modules)"
     )
@@ -161,9 +173,9 @@ def test_benchmarks_are_timed_file_by_file_and_kept(
             command, len(reported) == 1 and 2, stdout="", stderr="error: no such command\n"
         )
 
-    monkeypatch.setattr(evidence, "_run", run)
-    monkeypatch.setattr(evidence, "_files_with", lambda *_: ("a.py", "b.py"))
-    (benchmarks,) = [piece for piece in evidence.pieces(()) if piece.name == "benchmarks"]
+    monkeypatch.setattr(how, "run_module", run)
+    monkeypatch.setattr(how, "_files_with", lambda *_: ("a.py", "b.py"))
+    (benchmarks,) = [piece for piece in pieces(()) if piece.name == "benchmarks"]
     monkeypatch.setattr(subprocess, "run", report)
     monkeypatch.setattr("ssgan_bench.records.provenance.git_commit", lambda: None)
     benchmarks.run(benchmarks, site, 100)
@@ -171,7 +183,7 @@ def test_benchmarks_are_timed_file_by_file_and_kept(
     benchmarks.run(benchmarks, site, 100)
     assert timed == ["a.py", "b.py", "b.py"]
     assert "no page of them: error: no such command" in capsys.readouterr().out
-    assert "timed, no page" in evidence.missing_table([benchmarks], site)
+    assert "timed, no page" in missing_table([benchmarks], site)
     benchmarks.run(benchmarks, site, 100)
     assert timed == ["a.py", "b.py", "b.py"]
     assert site.is_made(benchmarks)
