@@ -73,6 +73,15 @@ def test_a_failed_piece_is_tried_once_and_does_not_stop_the_others(site: Site) -
     assert "bad    failed with exit code 1" in missing_table([piece("bad", 1), piece("good")], site)
 
 
+def test_a_damaged_list_is_one_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reports.mkdir(parents=True)
+    (site.reports / "evidence.json").write_text("{")
+    assert command_line.main(["--out", str(site.out), "--data-dir", str(site.out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {site.reports / 'evidence.json'}: damaged; ")
+    assert error.count("\n") == 1
+
+
 def test_a_slice_without_time_begins_nothing(site: Site) -> None:
     assert not run_slice([piece("one")], site, STOP_SECONDS + 1)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ssgan_bench.config import ConfigError, digest
+
 ROOT = Path(__file__).parents[2]
 """The checkout."""
 
@@ -33,9 +35,18 @@ class Site:
         return self.out / "runs" / "evidence" / f"{piece.name}-{piece.code()[:12]}"
 
     def made(self) -> dict[str, dict[str, str | None]]:
-        """Code, commit, device and time of every piece there is, by name."""
+        """Code, commit, device and time of every piece there is, by name.
+
+        Raises:
+            ConfigError: the list is damaged.
+        """
         path = self.reports / "evidence.json"
-        found: dict[str, dict[str, str | None]] = json.loads(path.read_bytes()) if path.exists() else {}
+        try:
+            found: dict[str, dict[str, str | None]] = json.loads(path.read_bytes()) if path.exists() else {}
+        except ValueError:
+            raise ConfigError(
+                f"{path}: damaged; take it from Git again, or delete it to make everything anew"
+            ) from None
         return found
 
     def is_made(self, piece: "Piece") -> bool:
@@ -70,7 +81,6 @@ class Piece:
 
     def code(self) -> str:
         """Digest (hex) of all that decides its result."""
-        from ssgan_bench.config import digest
         from ssgan_bench.records.provenance import code_digest, files_digest
 
         return digest([code_digest(), files_digest(ROOT, self.sources)])
