@@ -27,7 +27,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
-  python -m ssgan_bench.study audit 0fc8569793924493           prove which labels a run used
+  python -m ssgan_bench.study audit 475d9df1d4e6826b           prove which labels a run used
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
