@@ -1,6 +1,9 @@
 """What machine the benchmarks ran on: pytest-benchmark's own account leaves out the GPU."""
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
@@ -12,3 +15,12 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     machine_info["device_names"] = {"cpu": cpu_name(), "cuda": gpus}
     machine_info["cuda"] = torch.version.cuda
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
