@@ -135,7 +135,8 @@ def build(
         sections.append(Section("others", "Everything else", (_others_table(others),)))
     if len(files) > 1:
         csv["tables/changes.csv"] = _changes_csv(files, names)
-        sections.append(Section("changes", "Changes between the files", (_changes_table(files, names),)))
+        changes = _changes_table(files, names) if _shared(files) else Text("The files have no benchmark in common.")
+        sections.append(Section("changes", "Changes between the files", (changes,)))
     links = [(path, DESCRIPTIONS[path]) for path in csv] + [("report.md", "this page as Markdown")]
     sections.append(Section("files", "Files", (Links(tuple(links)),)))
     document = Document(
@@ -209,7 +210,17 @@ def _certainty(file: BenchmarkFile) -> list[str]:
 
 
 def _steps_table(steps: Sequence[Benchmark]) -> Table:
-    columns = ("networks", "method", "batch", "device", "precision", "threads", "step (ms)", "IQR (ms)")
+    columns = (
+        "networks",
+        "method",
+        "batch",
+        "device",
+        "precision",
+        "threads",
+        "step (ms)",
+        "IQR (ms)",
+        "on device (ms)",
+    )
     columns += ("first step (ms)", "images/s", "GFLOP/step", "GFLOP/s", "peak share (%)", "times plain", "memory (MiB)")
     rows = []
     for step in steps:
@@ -224,6 +235,7 @@ def _steps_table(steps: Sequence[Benchmark]) -> Table:
                 _shown(info.num_threads),
                 _shown(info.step_time_ms),
                 _shown(step.iqr_ms),
+                _shown(info.device_time_ms),
                 _shown(info.first_step_ms),
                 _shown(info.images_per_second),
                 _shown(info.flop_per_step, 1e-9),
@@ -235,7 +247,7 @@ def _steps_table(steps: Sequence[Benchmark]) -> Table:
         )
     caption = (
         "One training step: a discriminator update and, for a GAN, a generator update. IQR: interquartile range over "
-        "the timed calls; images: real ones; times plain: speed as a multiple of the plain reference's; a dash: not "
+        "the timed calls; on device: by CUDA events; images: real ones; times plain: speed as a multiple of the plain reference's; a dash: not "
         "measured."
     )
     return Table(columns, tuple(rows), caption, "tables/benchmarks.csv", left=5)

@@ -17,6 +17,13 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     machine_info["cuda"] = torch.version.cuda
 
 
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """Refuse `--benchmark-compare` with the results of other devices."""
+    here, there = (info.get("device_names") for info in (machine_info, compared_benchmark["machine_info"]))
+    if here != there:
+        pytest.exit(f"--benchmark-compare: this run is of {here}, the saved one of {there}; compare one device", 2)
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
     import torch

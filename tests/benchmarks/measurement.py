@@ -39,11 +39,12 @@ FIELDS = (
 def matmul_peak_flops(device: str, precision: str, num_threads: int) -> float:
     """Best FLOP/s of square matrix products in this process; measured once per precision and thread count.
 
-    Raises:
-        ValueError: `num_threads` is not what PyTorch uses now.
+    Args:
+        device: "cpu" or "cuda".
+        precision: a key of DTYPES.
+        num_threads: what PyTorch uses now.
     """
-    if num_threads != torch.get_num_threads():
-        raise ValueError(f"num_threads = {num_threads}: PyTorch uses {torch.get_num_threads()} now")
+    assert num_threads == torch.get_num_threads()
     repeats = 10 if device == "cuda" else 1  # on a GPU a single product is short beside its launch
     best = 0.0
     for size in PEAK_SIZES[device]:

@@ -120,7 +120,7 @@ def make_config(workload: Workload, **data: Any) -> RunConfig:
         "train": {
             "steps": 10_000,
             "batch_size": workload.batch_size,
-            "labeled_batch_size": max(2, workload.batch_size // 4),
+            "labeled_batch_size": min(64, max(2, workload.batch_size // 4)),
             "num_threads": workload.num_threads,
         },
     }
