@@ -247,8 +247,8 @@ def _steps_table(steps: Sequence[Benchmark]) -> Table:
         )
     caption = (
         "One training step: a discriminator update and, for a GAN, a generator update. IQR: interquartile range over "
-        "the timed calls; on device: by CUDA events; images: real ones; times plain: speed as a multiple of the plain reference's; a dash: not "
-        "measured."
+        "the timed calls; on device: by CUDA events; images: real ones; times plain: speed as a multiple of the plain "
+        "reference's; a dash: not measured."
     )
     return Table(columns, tuple(rows), caption, "tables/benchmarks.csv", left=5)
 
