@@ -185,6 +185,7 @@ def save(
         **more,
     }
     if benchmark.stats is not None:  # None under --benchmark-disable
+        benchmark.stats.group = f"{unit} on {device}"
         rounds = benchmark.stats.stats.data
         seconds = statistics.median(rounds) / count
         found["step_time_ms"] = seconds * 1e3
@@ -195,5 +196,4 @@ def save(
         if flop is not None:
             found["achieved_flops"] = flop / seconds
             found["share_of_peak"] = found["achieved_flops"] / found["matmul_peak_flops"]
-    benchmark.group = f"{unit} on {device}"
     benchmark.extra_info |= found
