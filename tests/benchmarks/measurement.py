@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from workloads import Workload
 
 from ssgan_bench.networks.subpixel import ConvTranspose2d
 from ssgan_bench.records.provenance import cpu_name, git_commit
@@ -33,6 +35,12 @@ FIELDS = (
     *("device", "device_name", "driver", "torch", "precision", "num_threads", "commit"),
 )
 """Of `extra_info`; a step is one unit of what the benchmark repeats, times are of one step."""
+
+
+def as_parameters(workloads: list[Workload]) -> list[Any]:
+    """Parameters of a test; those for a GPU are skipped where there is none."""
+    cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    return [pytest.param(w, id=str(w), marks=cuda_only if w.device == "cuda" else ()) for w in workloads]
 
 
 @functools.cache

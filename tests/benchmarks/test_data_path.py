@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from measurement import PeakMemory, save, synchronized
+from measurement import PeakMemory, as_parameters, save, synchronized
 from pytest_benchmark.fixture import BenchmarkFixture
-from workloads import NETWORKS, Workload, as_parameters, make_batches
+from workloads import NETWORKS, Workload, make_batches
 
 from ssgan_bench.data.batches import scale_images
 from ssgan_bench.networks.layers import Dropout

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from measurement import PeakMemory, count_flop, save, synchronized, timed_seconds
+from measurement import PeakMemory, as_parameters, count_flop, save, synchronized, timed_seconds
 from pytest_benchmark.fixture import BenchmarkFixture
-from workloads import NETWORKS, Workload, as_parameters, make_trainer
+from workloads import NETWORKS, Workload, make_trainer
 
 from ssgan_bench.evaluation.classification import classification_metrics, predict
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from measurement import PeakMemory, count_flop, save, synchronized, timed_seconds
+from measurement import PeakMemory, as_parameters, count_flop, save, synchronized, timed_seconds
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
-from workloads import NETWORKS, Workload, as_parameters, make_trainer
+from workloads import NETWORKS, Workload, make_trainer
 
 
 def passes(workload: Workload, network_name: str, backward: bool) -> Callable[[], Tensor]:

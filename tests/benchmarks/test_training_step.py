@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from measurement import PeakMemory, count_flop, save, synchronized, timed_seconds
+from measurement import PeakMemory, as_parameters, count_flop, save, synchronized, timed_seconds
 from plain_reference import PlainTrainer
 from pytest_benchmark.fixture import BenchmarkFixture
-from workloads import CPU_STEPS, CUDA_STEPS, NUM_CLASSES, Workload, as_parameters, make_config, make_data, make_trainer
+from workloads import CPU_STEPS, CUDA_STEPS, NUM_CLASSES, Workload, make_config, make_data, make_trainer
 
 from ssgan_bench.methods.base import Losses
 from ssgan_bench.training.loop import Trainer

@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pytest
 import torch
 
 import ssgan_bench.methods  # noqa: F401  (makes the methods known to RunConfig)
@@ -28,7 +27,6 @@ METHODS = {
     "article": {"preset": "article"},
     "improved_gan": {"preset": "improved_gan"},
 }
-CUDA_ONLY = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def num_cores() -> int:
@@ -93,11 +91,6 @@ CUDA_STEPS = [
     *(on_cuda(replace(ARTICLE, batch_size=size)) for size in (128, 256, 1024)),
     *(on_cuda(workload) for workload in SCALED),
 ]
-
-
-def as_parameters(workloads: list[Workload]) -> list[Any]:
-    """Parameters of a test; those for a GPU are skipped where there is none."""
-    return [pytest.param(w, id=str(w), marks=CUDA_ONLY if w.device == "cuda" else ()) for w in workloads]
 
 
 NETWORKS = [QUICK, NARROW, ARTICLE, *(on_cuda(w) for w in (QUICK, NARROW, replace(ARTICLE, batch_size=128)))]
