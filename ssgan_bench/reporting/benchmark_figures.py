@@ -65,7 +65,11 @@ def draw_shares(steps: Sequence[Benchmark]) -> Figure:
     Args:
         steps: with a share.
     """
-    shares = [(100.0 * (step.extra_info.share_of_peak or 0.0),) * 3 for step in steps]
+    shares = []
+    for info in (step.extra_info for step in steps):
+        assert info.share_of_peak is not None
+        percent = 100.0 * info.share_of_peak
+        shares.append((percent, percent, percent))
     return _draw_rows(steps, shares, "share of the measured matmul peak (%)")
 
 

@@ -135,7 +135,9 @@ def build(
         sections.append(Section("others", "Everything else", (_others_table(others),)))
     if len(files) > 1:
         csv["tables/changes.csv"] = _changes_csv(files, names)
-        changes = _changes_table(files, names) if _shared(files) else Text("The files have no benchmark in common.")
+        changes: Block = (
+            _changes_table(files, names) if _shared(files) else Text("The files have no benchmark in common.")
+        )
         sections.append(Section("changes", "Changes between the files", (changes,)))
     links = [(path, DESCRIPTIONS[path]) for path in csv] + [("report.md", "this page as Markdown")]
     sections.append(Section("files", "Files", (Links(tuple(links)),)))
@@ -210,7 +212,7 @@ def _certainty(file: BenchmarkFile) -> list[str]:
 
 
 def _steps_table(steps: Sequence[Benchmark]) -> Table:
-    columns = (
+    columns: tuple[str, ...] = (
         "networks",
         "method",
         "batch",
