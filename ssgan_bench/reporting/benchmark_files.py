@@ -39,7 +39,7 @@ class Measured(_Read):
     """By CUDA events."""
     first_step_ms: Positive | None = None
     warmup_ms: Positive | None = None
-    """Per step of the call before the timed ones."""
+    """Per step of those between the first one and the timed calls."""
     images_per_second: Positive | None = None
     flop_per_step: Positive | None = None
     achieved_flops: Positive | None = None

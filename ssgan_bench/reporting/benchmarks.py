@@ -203,7 +203,7 @@ def _certainty(file: BenchmarkFile) -> list[str]:
         f"Commit {commit or 'unknown'}"
         f"{'; +dirty: with changes that are in no commit' if commit.endswith('+dirty') else ''}.",
         "Times are medians over the timed calls, which do several steps each; the interquartile range stands beside "
-        "them. The first step and a whole call before are not in them.",
+        "them. The first step and those of the warm-up after it are not in them.",
         "The losses of the first timed steps were those of a second trainer that was not timed.",
         "FLOP are counted, those of convolutions and matrix products alone; the share of the peak is of these.",
         "Peak memory of a CPU is the resident memory of the whole process, PyTorch included.",

@@ -50,12 +50,17 @@ class Workload:
     steps_per_call: int = 20
     """In one timed call."""
     calls: int = 5
-    """Timed calls, after one that is not timed."""
+    """Timed calls."""
     has_plain: bool = False
     """Whether the plain reference is timed along with it."""
 
     def __str__(self) -> str:
         return f"{self.device}-{self.network}-{self.method}-{self.batch_size}"
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps between the first one and the timed calls."""
+        return max(1, self.steps_per_call // 4)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -64,16 +69,19 @@ class Workload:
         return {name: getattr(self, name) for name in names}
 
 
-QUICK = Workload("quick", 8, 16, 8, has_plain=True)
+QUICK = Workload("quick", 8, 16, 8, calls=4, has_plain=True)
 NARROW = Workload("narrow", 8, 32, 28, calls=3, has_plain=True)
 ARTICLE = Workload("article", 128, 64, 28, 8, num_threads=num_cores(), steps_per_call=2, calls=3, has_plain=True)
+SMALL = replace(QUICK, batch_size=16, calls=2, has_plain=False)
 SCALED = [
-    replace(QUICK, network="width16", width=16, calls=3, has_plain=False),
-    replace(QUICK, network="width32", width=32, calls=3, has_plain=False),
-    replace(QUICK, network="pixels64", image_size=64, native_size=28, calls=3, has_plain=False),
-    replace(QUICK, batch_size=16, calls=3, has_plain=False),
-    replace(QUICK, batch_size=256, calls=3, has_plain=False),
+    SMALL,
+    replace(SMALL, network="width16", width=16),
+    replace(SMALL, network="width32", width=32),
+    replace(SMALL, network="narrow", image_size=32, native_size=28),
+    replace(SMALL, network="pixels64", image_size=64, native_size=28),
+    replace(SMALL, batch_size=256),
 ]
+"""Width and image size are varied at batch 16, which keeps the largest affordable."""
 
 
 def on_cuda(workload: Workload) -> Workload:
