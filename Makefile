@@ -43,8 +43,9 @@ format: $(SET_UP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(SET_UP)  ## time training steps
+bench: $(SET_UP)  ## time training steps and everything around them, write reports/benchmarks/<device>/
 	$(BIN)/python -m pytest --benchmark-only --benchmark-json=benchmark.json
+	$(BIN)/python -m ssgan_bench.report benchmarks benchmark.json
 
 clean:  ## delete the virtual environment and caches; runs and reports stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
