@@ -3,14 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 DATA_DIR ?=
+SMOKE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help study report test browser check format bench clean
+.PHONY: help study report test browser check format bench gpu-evidence clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 study: $(SET_UP)  ## run the main study (labeled_rate, quick preset, embedded digits) to a finished report
 	@echo "==> running the labeled_rate study; Ctrl-C stops it, the same command continues"
@@ -46,6 +47,11 @@ format: $(SET_UP)  ## format the code
 bench: $(SET_UP)  ## time training steps and everything around them, write reports/benchmarks/<device>/
 	$(BIN)/python -m pytest --benchmark-only --benchmark-json=benchmark.json
 	$(BIN)/python -m ssgan_bench.report benchmarks benchmark.json
+
+# On a machine whose interpreter has everything already: make gpu-evidence EVIDENCE_PYTHON=python3
+EVIDENCE_PYTHON ?= $(BIN)/python
+gpu-evidence: $(if $(filter $(BIN)/python,$(EVIDENCE_PYTHON)),$(SET_UP))  ## what only a GPU can show, 9 minutes at a time (SMOKE=1: at toy size on a CPU)
+	$(EVIDENCE_PYTHON) -m ssgan_bench.evidence $(if $(SMOKE),--smoke,$(if $(DATA_DIR),--data-dir $(DATA_DIR)))
 
 clean:  ## delete the virtual environment and caches; runs and reports stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info

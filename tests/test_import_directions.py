@@ -26,6 +26,7 @@ INTERNAL = {
     "trials": {"training", "evaluation", "records", "data", "methods", "config", "seeding"},
     "study": {"trials", "reporting", "records", "data", "config"},
     "report": {"reporting", "records", "config"},
+    "evidence": {"trials", "reporting", "records", "data", "config"},
 }
 """By file or folder of the package: what else of the package it may import (itself it always may)."""
 EXTERNAL = {
@@ -49,6 +50,7 @@ EXTERNAL = {
     "trials.search": {"optuna"},
     "study": {"torch"},
     "report": set(),
+    "evidence": {"torch"},
 }
 """Other people's packages, by file or folder; an entry for a single file replaces its folder's."""
 
@@ -146,6 +148,7 @@ def test_only_the_queue_and_the_search_import_optuna():
         ("trials.run", "from ssgan_bench.networks import conv"),
         ("study", "from ssgan_bench.training.loop import train"),
         ("report", "import torch"),
+        ("evidence", "from ssgan_bench.training.loop import train"),
         ("config", "from ssgan_bench.seeding import generator"),
     ],
 )

@@ -1,5 +1,7 @@
 """Say where and with what a result is made."""
 
+import functools
+import hashlib
 import importlib.metadata
 import platform
 import socket
@@ -9,6 +11,27 @@ from pathlib import Path
 from ssgan_bench import __version__
 from ssgan_bench.config import digest
 from ssgan_bench.records.schema import Provenance
+
+NUMERICAL_CODE = ("config.py", "seeding.py", "data", "evaluation", "methods", "networks", "objectives", "training")
+"""Files and folders of the package that decide what a run computes."""
+
+
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 (hex) of the code that decides what a run computes; knows nothing of Git, unlike `git_commit`."""
+    return files_digest(Path(__file__).parents[1], NUMERICAL_CODE)
+
+
+def files_digest(root: Path, names: tuple[str, ...]) -> str:
+    """SHA-256 (hex) over names and contents of files below `root`; of a folder, of the Python files in it."""
+    paths = [path for name in names for path in _files(root / name)]
+    return digest(
+        [[path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def git_commit() -> str | None:

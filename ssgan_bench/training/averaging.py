@@ -1,6 +1,7 @@
 """Exponential moving average of a network's weights, without the bias of a zero start (Tarvainen & Valpola 2017)."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,3 +27,12 @@ class WeightAverage:
         torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), weight)
         for averaged, current in zip(self.network.buffers(), network.buffers(), strict=True):
             averaged.copy_(current)
+
+    def state(self) -> dict[str, Any]:
+        """The average and the number of updates behind it; the tensors are not copied."""
+        return {"network": self.network.state_dict(), "updates": self._updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over the `state` of an average of the same network."""
+        self.network.load_state_dict(state["network"])
+        self._updates = state["updates"]

@@ -4,11 +4,13 @@ A classical method takes no steps: it is fitted, and there is one snapshot.
 
 Knows nothing of metrics, studies or files: `train` yields a `Snapshot` at every evaluation and goes on when asked for
 the next. Evaluating a snapshot cannot change what follows: random streams are re-derived at every step, and the
-networks are in evaluation mode while the caller holds the snapshot.
+networks are in evaluation mode while the caller holds the snapshot. For the same reason `Snapshot.state` needs no state
+of a random generator: given to `train` again, it leads to the same losses and weights, on a CPU bit by bit.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,10 @@ from ssgan_bench.training.clock import Clock
 
 SAMPLE_BATCH_SIZE = 500
 """Images that are generated at once, for the sake of memory."""
+
+
+State = dict[str, Any]
+"""What training needs to go on: plain data and tensors, so that `torch.save` can keep it."""
 
 
 class DivergedError(ArithmeticError):
@@ -44,12 +50,16 @@ class Snapshot:
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last snapshot."""
     seconds: dict[str, float]
-    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others, or the whole fit)."""
+    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others, or the whole fit); of a run that was
+    continued, the sum over its parts."""
     is_final: bool
     classify: Callable[[Tensor], Tensor]
     """(B, C, H, W) float in [-1, 1] -> class logits (B, K)."""
     sample: Callable[[int], Tensor] | None
     """n -> (n, C, H, W) float in [-1, 1], the same z at every snapshot; None without a generator."""
+    state: Callable[[], State] | None
+    """Where training stands, for `train` to continue from; its tensors are the networks' own, so save or copy them
+    before the next snapshot. None for a method without steps."""
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig, weight_decay: float) -> torch.optim.Optimizer:
@@ -102,6 +112,30 @@ class Trainer:
         self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
         self.method.teacher = None if self.average is None else self.average.network
 
+    def state(self) -> dict[str, Any]:
+        """Weights, running statistics, optimizers and averages; the tensors are not copied."""
+        return {
+            "networks": [network.state_dict() for network in self._networks()],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "average": None if self.average is None else self.average.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over the `state` of a trainer of the same configuration; its tensors may be on any device.
+
+        Raises:
+            ValueError, KeyError, RuntimeError: it is that of another configuration.
+        """
+        for network, weights in zip(self._networks(), state["networks"], strict=True):
+            network.load_state_dict(weights)
+        for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(moments)
+        if self.average is not None:
+            self.average.load(state["average"])
+
+    def _networks(self) -> list[nn.Module]:
+        return [net for net in (self.method.discriminator, self.method.generator) if net is not None]
+
     def latent(self, name: str, count: int, step: int) -> Tensor:
         """Draw z (count, Z) of the named stream on the device."""
         assert self.method.generator is not None
@@ -128,9 +162,8 @@ class Trainer:
 
     def set_training(self, training: bool) -> None:
         """Switch dropout, noise and batch statistics on or off."""
-        for network in (self.method.discriminator, self.method.generator):
-            if network is not None:
-                network.train(training)
+        for network in self._networks():
+            network.train(training)
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
@@ -152,8 +185,14 @@ def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
     return [round(total_steps * (i + 1) / count) for i in range(count)]
 
 
-def train(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Snapshot]:
+def train(config: RunConfig, batches: Batches, num_classes: int, state: State | None = None) -> Iterator[Snapshot]:
     """Train one configuration and yield a snapshot at each evaluation; the last one is final.
+
+    Args:
+        config: what to train.
+        batches: its data.
+        num_classes: K.
+        state: of an earlier snapshot of the same configuration and data; the snapshots after it follow.
 
     Raises:
         DivergedError: a loss became NaN or infinite; found at the next evaluation, reported with its own step.
@@ -164,7 +203,7 @@ def train(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Sna
     if issubclass(method, ClassicalMethod):
         yield _fit(method(config, batches.channels, num_classes), batches)
     else:
-        yield from _train_networks(config, batches, num_classes)
+        yield from _train_networks(config, batches, num_classes, state)
 
 
 def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
@@ -175,15 +214,25 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     classify = method.fit(labeled, labels, unlabeled)
     clock.lap("train")
     seconds = {"warmup": 0.0, **clock.seconds}
-    return Snapshot(0, epoch=0.0, losses={}, seconds=seconds, is_final=True, classify=classify, sample=None)
+    return Snapshot(0, epoch=0.0, losses={}, seconds=seconds, is_final=True, classify=classify, sample=None, state=None)
 
 
-def _train_networks(config: RunConfig, batches: Batches, num_classes: int) -> Iterator[Snapshot]:
+def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state: State | None) -> Iterator[Snapshot]:
     clock = Clock(batches.images.device)
     trainer = Trainer(config, batches, num_classes)
-    clock.lap("setup")
     done = 0
+    if state is not None:
+        trainer.load(state["trainer"])
+        done = state["step"]
+        clock.seconds = dict(state["seconds"])
+    clock.lap("setup")
+
+    def where_it_stands() -> State:
+        return {"step": done, "seconds": dict(clock.seconds), "trainer": trainer.state()}
+
     for stop in evaluation_steps(trainer.total_steps, config.train.evaluations):
+        if stop <= done:
+            continue
         trainer.set_training(True)
         history: list[Tensor] = []
         for step in range(done, stop):
@@ -204,6 +253,7 @@ def _train_networks(config: RunConfig, batches: Batches, num_classes: int) -> It
             is_final=done == trainer.total_steps,
             classify=trainer.classify,
             sample=None if trainer.method.generator is None else trainer.sample,
+            state=where_it_stands,
         )
         clock.lap("paused")
 

@@ -1,9 +1,11 @@
 """Run one cell: the only place where training, evaluation and records meet."""
 
+import functools
 import resource
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +38,8 @@ from ssgan_bench.records.schema import (
 )
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
-from ssgan_bench.training.loop import DivergedError, Snapshot, train
+from ssgan_bench.training.loop import DivergedError, Snapshot, State, train
+from ssgan_bench.trials.checkpoint import Checkpoint, discard_checkpoint
 from ssgan_bench.trials.sample_quality import SampleMeter
 
 NUM_SAMPLES = 25
@@ -145,6 +148,8 @@ class CellRunner:
     def run(self, cell: Cell) -> RunRecord:
         """Train and evaluate one cell. Every outcome is a record, whatever goes wrong inside the run.
 
+        A run that was stopped continues from its checkpoint if it has one; `keep` deletes it.
+
         Raises:
             ConfigError: the data set is missing or damaged, which concerns every cell.
             OSError: the disk does not take a file, likewise.
@@ -183,6 +188,11 @@ class CellRunner:
             started_at=result.started_at,
             sample_files=tuple(result.sample_files),
         )
+
+    def keep(self, record: RunRecord) -> None:
+        """Store the record of a run, which ends the use of its checkpoint."""
+        self.store.write_record(record)
+        discard_checkpoint(self.store.folder, record.cell.cell_id)
 
     def validation_error(self, config: RunConfig) -> tuple[float, int | None]:
         """Train one configuration and evaluate its final snapshot on the validation set; the test set is not read.
@@ -232,8 +242,9 @@ class CellRunner:
         batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
         validation_images, validation_labels = data.validation_set(splits)
         split_seconds = time.perf_counter() - start
-        evaluation_seconds = 0.0
-        for snapshot in train(config, batches, data.num_classes):
+        checkpoint = Checkpoint(self.store.folder, cell_id, config, data.sha256, self._device_name)
+        training_state = result.restore(checkpoint.load())
+        for snapshot in train(config, batches, data.num_classes, training_state):
             start = time.perf_counter()
             validation: dict[str, float] = {}
             if len(validation_labels):
@@ -257,8 +268,12 @@ class CellRunner:
                     others = data.images_outside_test(splits)
                     real = self._meter.real_images(config.split_seed, test_images, test_labels, others)
                     result.sample_quality = self._meter.measure(snapshot.sample, real)
-            evaluation_seconds += time.perf_counter() - start
-            result.timing = _timing(snapshot, batches.images_per_step, split_seconds, evaluation_seconds, self._device)
+            result.evaluation_seconds += time.perf_counter() - start
+            result.timing = _timing(
+                snapshot, batches.images_per_step, split_seconds, result.evaluation_seconds, self._device
+            )
+            if not snapshot.is_final and snapshot.state is not None:
+                checkpoint.save_if_due(functools.partial(result.to_save, snapshot.state))
 
 
 class _Result:
@@ -272,6 +287,28 @@ class _Result:
         self.timing: Timing | None = None
         self.sample_quality: SampleQuality | None = None
         self.sample_files: list[str] = []
+        self.evaluation_seconds = 0.0
+
+    def to_save(self, training: Callable[[], State]) -> dict[str, Any]:
+        """What a checkpoint keeps: plain data, and the tensors of the state of training."""
+        return {
+            "started_at": self.started_at,
+            "curves": [point.model_dump(mode="json") for point in self.curves],
+            "sample_files": list(self.sample_files),
+            "evaluation_seconds": self.evaluation_seconds,
+            "training": training(),
+        }
+
+    def restore(self, saved: dict[str, Any] | None) -> State | None:
+        """Take over what a checkpoint kept, if there is one, and return the state of training to go on from."""
+        if saved is None:
+            return None
+        self.started_at = saved["started_at"]
+        self.curves = [CurvePoint.model_validate(point) for point in saved["curves"]]
+        self.sample_files = list(saved["sample_files"])
+        self.evaluation_seconds = saved["evaluation_seconds"]
+        state: State = saved["training"]
+        return state
 
 
 def _split_info(splits: Splits, num_classes: int) -> SplitInfo:

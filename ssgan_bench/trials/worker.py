@@ -102,7 +102,7 @@ class _CellWork:
     def run_and_keep(self, claim: "Claim", trials: "Trials") -> Record:
         record = self._runner.run(self._cells[claim.cell_id])
         if trials.still_owns(claim):
-            self._runner.store.write_record(record)
+            self._runner.keep(record)
         return record
 
 

@@ -79,6 +79,9 @@ class CellRunner:
         record = self.store.record(cell_id)
         return record if record is not None and record.is_finished else None
 
+    def keep(self, record: RunRecord) -> None:
+        self.store.write_record(record)
+
     def run(self, cell: Cell) -> RunRecord:
         behavior, _, once = str(cell.levels["run.behavior"]).partition("-")
         log = self.store.folder / "executions.log"

@@ -1,0 +1,127 @@
+"""The command line `python -m ssgan_bench.evidence`."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.evidence.pieces import SMOKE_STUDIES, pieces
+from ssgan_bench.evidence.site import ROOT, Site
+from ssgan_bench.evidence.slices import missing_table, run_slice
+
+SMOKE_SLICES = 3
+SMOKE_MINUTES = 2.5
+
+EPILOG = """\
+Call it again until nothing is missing; every call stops by itself after --minutes and the next one continues.
+Without a GPU it says what is missing and does nothing else.
+exit codes: 0 the slice is over, 1 a piece failed (or, with --smoke, is missing), 2 wrong input, 130 interrupted.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ssgan_bench.evidence",
+        description="Run the GPU tests, the step benchmarks and the reference studies at full size, in slices.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else cache)")
+    parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR", help="holds runs/ and reports/ (the checkout)")
+    parser.add_argument("--minutes", type=float, default=9.0, metavar="M", help="length of a slice (default: 9)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--smoke", action="store_true", help="the same path at toy size on the CPU, in a folder of its own"
+    )
+    what.add_argument("--headline", action="store_true", help="only write the headline table of README.md again")
+    return parser
+
+
+def _pages(site: Site) -> None:
+    """Write what is made of all reports: the overview, and in the checkout the README's headline."""
+    command = [sys.executable, "-m", "ssgan_bench.report", "--all", "--reports", str(site.reports)]
+    subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+    if site.out.resolve() == ROOT:
+        write_headline()
+
+
+def write_headline() -> None:
+    """Write the headline table of README.md from the committed reports."""
+    from ssgan_bench.records.store import write_atomically
+    from ssgan_bench.reporting.headline import headline, with_headline
+
+    readme = ROOT / "README.md"
+    text = with_headline(readme.read_text(encoding="utf-8"), headline(ROOT / "reports" / "reference"))
+    write_atomically(readme, text.encode())
+
+
+def _smoke() -> int:
+    from ssgan_bench.records.provenance import cpu_name
+
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder), Path(folder), "cpu", cpu_name(), is_toy=True)
+        todo = pieces(SMOKE_STUDIES)
+        for _ in range(SMOKE_SLICES):
+            run_slice(todo, site, SMOKE_MINUTES * 60)
+            if all(map(site.is_made, todo)):
+                break
+        _pages(site)
+        print(missing_table(todo, site), flush=True)
+        return int(not all(map(site.is_made, todo)))
+
+
+def _collect(options: argparse.Namespace) -> int:
+    import torch
+
+    from ssgan_bench.data.datasets import data_root
+
+    has_gpu = torch.cuda.is_available()
+    name = torch.cuda.get_device_name() if has_gpu else ""
+    site = Site(options.out.absolute(), data_root(options.data_dir), "cuda:0" if has_gpu else None, name)
+    todo = pieces()
+    if not has_gpu:
+        print("no CUDA GPU here; nothing is run\n")
+    elif run_slice(todo, site, options.minutes * 60):
+        _pages(site)
+    print(missing_table(todo, site), flush=True)
+    return int(bool(site.failures))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code, as told in EPILOG."""
+    options = _parser().parse_args(arguments)
+    try:
+        if not (ROOT / "tests" / "test_gpu.py").exists():
+            raise ConfigError("evidence is made in a checkout of the repository, which has its tests")
+        if not 2 <= options.minutes <= 600:
+            raise ConfigError(f"--minutes {options.minutes:g}: give a number from 2 to 600")
+        if options.headline:
+            write_headline()
+            return 0
+        return _smoke() if options.smoke else _collect(options)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues")
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

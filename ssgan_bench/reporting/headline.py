@@ -1,0 +1,123 @@
+"""The README's headline table: what the committed reports have measured on MNIST, beside published values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.reporting.evidence import Evidence, read_evidence
+from ssgan_bench.reporting.frames import Level, has_result, means
+from ssgan_bench.reporting.markdown import escape
+from ssgan_bench.reporting.wording import estimate_text, level_text, unit_of
+
+BEGIN = "<!-- headline: written by `python -m ssgan_bench.evidence --headline`, not by hand -->"
+END = "<!-- end of headline -->"
+COLUMNS = (
+    "method",
+    "labels",
+    "test error in % [95 % interval]",
+    "n",
+    "published, in %",
+    "source",
+    "hardware",
+    "commit",
+)
+FACTOR = "data.num_labels"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: which cells of which report, and what was published for them."""
+
+    method: str
+    study: str
+    preset: str
+    arm: str
+    num_labels: int
+    published: str = ""
+    """Mean and standard deviation, in percent."""
+    source: str = ""
+
+
+IMPROVED_GAN = {20: "16.77 ± 4.52", 50: "2.21 ± 1.36", 100: "0.93 ± 0.065", 200: "0.90 ± 0.042"}
+"""Over ten choices of labels; read in later papers' repositories that quote it."""
+SMALL = "MNIST 32x32, networks of 8 to 64 channels, 1 epoch"
+ARTICLE = "MNIST 64x64, the article's networks, 7 epochs"
+ARMS = {
+    "supervised_only": "labels alone",
+    "ssgan_matching": "SSGAN, article's losses",
+    "improved_gan": "SSGAN, Improved GAN's losses",
+    "ssgan_consistency": "the same, augmentation, consistency",
+    "label_spreading": "label spreading (no network)",
+}
+ROWS = (
+    *(
+        Row(
+            "Improved GAN's fully connected pair; MNIST 28x28, 300 epochs",
+            "improved_gan_mnist100",
+            "full",
+            "improved_gan",
+            num_labels,
+            published,
+            "Salimans et al. 2016",
+        )
+        for num_labels, published in IMPROVED_GAN.items()
+    ),
+    *(Row(f"{label}; {ARTICLE}", "labeled_rate", "full", arm, 100) for arm, label in ARMS.items()),
+    *(Row(f"{label}; {SMALL}", "labeled_rate", "standard", arm, 100) for arm, label in ARMS.items()),
+)
+
+
+def headline(reports: Path) -> str:
+    """Write the table from the evidence in `reports/STUDY/PRESET/evidence`; what was not measured stays blank.
+
+    Raises:
+        ConfigError: an evidence folder is damaged.
+    """
+    read: dict[Path, Evidence | None] = {}
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|:--|--:|--:|--:|--:|:--|:--|:--|"]
+    for row in ROWS:
+        folder = reports / row.study / row.preset / "evidence"
+        if folder not in read:
+            read[folder] = read_evidence(folder) if folder.exists() else None
+        measured = ("", "", "", "")
+        evidence = read[folder]
+        if evidence is not None:
+            measured = _measured(evidence, row.arm, row.num_labels)
+        error, n, hardware, commit = measured
+        cells = (row.method, level_text(row.num_labels), error, n, row.published, row.source, hardware, commit)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _measured(evidence: Evidence, arm: str, num_labels: Level) -> tuple[str, str, str, str]:
+    """Test error with its interval, number of seeds, hardware and commit; all blank without a complete run."""
+    if [factor.key for factor in evidence.study.factors] != [FACTOR]:
+        return "", "", "", ""
+    found = [mean for mean in means(evidence) if mean.arm == arm and mean.condition == (num_labels,)]
+    if not found or not found[0].runs:
+        return "", "", "", ""
+    runs = evidence.runs
+    chosen = runs[(runs["arm"] == arm) & (runs[FACTOR] == num_labels) & has_result(runs, evidence.study.metric)]
+    (mean,) = found
+    n = str(mean.estimate.n) if mean.runs == mean.planned else f"{mean.estimate.n} of {mean.planned}"
+    hardware = ", ".join(sorted(set(chosen["device_name"].dropna())))
+    commits = ", ".join(sorted({_short(commit) for commit in chosen["commit"].dropna()}))
+    return estimate_text(mean.estimate, unit_of(evidence)), n, escape(hardware), commits
+
+
+def _short(commit: str) -> str:
+    digits, plus, dirty = commit.partition("+")
+    return digits[:7] + plus + dirty
+
+
+def with_headline(text: str, table: str) -> str:
+    """Put the table between the two marker comments of a document.
+
+    Raises:
+        ConfigError: the document lacks them.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"no place for the headline table: it stands between the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"

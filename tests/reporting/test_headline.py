@@ -1,0 +1,64 @@
+"""The headline table says what the committed evidence says, and the README holds that table."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import make_plan
+
+from ssgan_bench.config import ConfigError
+from ssgan_bench.records.schema import Cell
+from ssgan_bench.records.store import RecordStore
+from ssgan_bench.reporting import headline as module
+from ssgan_bench.reporting import write_report
+from ssgan_bench.reporting.headline import BEGIN, END, ROWS, headline, with_headline
+
+ROOT = Path(__file__).parents[2]
+Store = Callable[..., RecordStore]
+
+
+def test_the_readme_holds_the_table_of_the_committed_reports() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_headline(text, headline(ROOT / "reports" / "reference")) == text, (
+        "run python -m ssgan_bench.evidence --headline"
+    )
+
+
+def test_what_was_not_measured_stays_blank(tmp_path: Path) -> None:
+    lines = headline(tmp_path).splitlines()[2:]
+    assert len(lines) == len(ROWS)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert all(row[2:4] == ["", ""] and row[6:] == ["", ""] for row in cells)
+    assert cells[2][4:6] == ["0.93 ± 0.065", "Salimans et al. 2016"]
+
+
+def test_a_document_without_a_place_is_refused() -> None:
+    assert with_headline(f"a {BEGIN} old {END} b", "new") == f"a {BEGIN}\n\nnew\n\n{END} b"
+    for text in ("nothing", BEGIN, f"{END} {BEGIN}"):
+        with pytest.raises(ConfigError, match="no place"):
+            with_headline(text, "new")
+
+
+def test_a_measured_row_has_its_interval_count_hardware_and_commit(
+    make_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan()
+    arm = plan.arms[1].name
+
+    def change(cell: Cell) -> dict[str, Any] | None:
+        if cell.arm == arm and cell.levels["data.num_labels"] == 50 and cell.model_seed == 0:
+            return None  # one run is missing
+        return {"error_rate": 0.25}
+
+    write_report(make_store(plan, change), tmp_path / plan.study / plan.preset)
+    row = replace(ROWS[0], study=plan.study, preset=plan.preset, arm=arm, num_labels=20)
+    rows = (row, replace(row, num_labels=50), replace(row, num_labels=1000), replace(row, arm="no such arm"))
+    monkeypatch.setattr(module, "ROWS", rows)
+    lines = headline(tmp_path).splitlines()[2:]
+    assert "| 20 | 25.0 [25.0, 25.0] | 8 |" in lines[0]
+    assert lines[0].endswith("| Example Processor 9000 | 0123456 |")
+    assert "| 25.0 [25.0, 25.0] | 7 of 8 |" in lines[1]
+    assert lines[2].endswith("|  |  |")
+    assert lines[3].endswith("|  |  |")

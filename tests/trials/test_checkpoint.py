@@ -1,0 +1,154 @@
+"""A run that was stopped goes on from its checkpoint to the record it would have had; a bad one counts as none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
+from ssgan_bench.records.store import RecordStore
+from ssgan_bench.training.loop import Snapshot
+from ssgan_bench.trials import checkpoint, run
+from ssgan_bench.trials.plan import make_plan
+from ssgan_bench.trials.run import CellRunner
+from ssgan_bench.trials.study_file import read_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+SMALL = {"data.num_labels": 20, "train.epochs": 1, "train.evaluations": 3}
+EVALUATIONS = 3
+
+
+def plan_of(study: str, **changes: Any) -> StudyPlan:
+    path = STUDIES / f"{study}.toml"
+    return make_plan(read_study(path), str(path), "quick", {**SMALL, **changes}, seeds=1)
+
+
+CONV = plan_of("labeled_rate", **{"network.width": 4})
+MLP = plan_of("improved_gan_mnist100")
+CELLS = {(plan.study, cell.arm): (plan, cell) for plan in (CONV, MLP) for cell in plan.cells}
+CASES = [
+    ("labeled_rate", "supervised_only"),
+    ("labeled_rate", "ssgan_consistency"),
+    ("improved_gan_mnist100", "improved_gan"),
+]
+
+
+class Stopped(BaseException):
+    """Stands for the end of the process: no `except Exception` sees it."""
+
+
+def runner_of(plan: StudyPlan, folder: Path) -> CellRunner:
+    return CellRunner(plan, RecordStore(folder), folder, "cpu", commit=None)
+
+
+def train_that_stops(original: Callable[..., Iterator[Snapshot]], after: int) -> Callable[..., Iterator[Snapshot]]:
+    def train(*arguments: Any) -> Iterator[Snapshot]:
+        for done, snapshot in enumerate(original(*arguments)):
+            if done == after:
+                raise Stopped
+            yield snapshot
+
+    return train
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, runner: CellRunner, cell: Cell, snapshots: int) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "MIN_SECONDS", 0.0)
+        patch.setattr(run, "train", train_that_stops(run.train, snapshots))
+        with pytest.raises(Stopped):
+            runner.run(cell)
+
+
+def steps_trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps of all snapshots from here on, in the order of training."""
+    steps: list[int] = []
+    original = run.train
+
+    def train(*arguments: Any) -> Iterator[Snapshot]:
+        for snapshot in original(*arguments):
+            steps.append(snapshot.step)
+            yield snapshot
+
+    monkeypatch.setattr(run, "train", train)
+    return steps
+
+
+def file_of(folder: Path, cell: Cell) -> Path:
+    return folder / "checkpoints" / f"{cell.cell_id}.pt"
+
+
+def but_for_times(record: RunRecord) -> dict[str, Any]:
+    return record.model_dump(exclude={"timing", "started_at"})
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_a_stopped_run_goes_on_to_the_record_it_would_have_had(
+    case: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, cell = CELLS[case]
+    undisturbed = runner_of(plan, tmp_path / "undisturbed").run(cell)
+    stop_after(monkeypatch, runner_of(plan, tmp_path / "stopped"), cell, snapshots=1)
+    stop_after(monkeypatch, runner_of(plan, tmp_path / "stopped"), cell, snapshots=1)
+    steps = steps_trained(monkeypatch)
+    runner = runner_of(plan, tmp_path / "stopped")  # as another process would have it
+    record = runner.run(cell)
+    assert steps == [undisturbed.curves[-1].step]
+    assert but_for_times(record) == but_for_times(undisturbed)
+    assert record.status == "complete"
+    samples = [RecordStore(tmp_path / name).folder / file for file in record.sample_files for name in ("stopped",)]
+    assert all(path.exists() for path in samples)
+    assert record.timing is not None
+    assert record.timing.train_seconds > 0
+    assert file_of(runner.store.folder, cell).exists()
+    runner.keep(record)
+    assert not file_of(runner.store.folder, cell).exists()
+    assert runner.finished_record(cell.cell_id) == record
+
+
+def damage(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "change", [damage, lambda content: content[:100], lambda content: b""], ids=["a bit", "cut off", "empty"]
+)
+def test_a_damaged_checkpoint_counts_as_none(
+    change: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, cell = CELLS[CASES[0]]
+    runner = runner_of(plan, tmp_path)
+    undisturbed = runner.run(cell)
+    stop_after(monkeypatch, runner, cell, snapshots=2)
+    path = file_of(tmp_path, cell)
+    path.write_bytes(change(path.read_bytes()))
+    steps = steps_trained(monkeypatch)
+    assert but_for_times(runner.run(cell)) == but_for_times(undisturbed)
+    assert len(steps) == EVALUATIONS
+
+
+@pytest.mark.parametrize("what", ["code", "cell", "data"])
+def test_a_foreign_checkpoint_counts_as_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, cell = CELLS[CASES[0]]
+    runner = runner_of(plan, tmp_path)
+    if what == "cell":
+        other = CELLS["labeled_rate", "improved_gan"][1]
+        stop_after(monkeypatch, runner, other, snapshots=2)
+        file_of(tmp_path, other).rename(file_of(tmp_path, cell))
+    else:
+        stop_after(monkeypatch, runner, cell, snapshots=2)
+    if what == "code":
+        monkeypatch.setattr(checkpoint, "code_digest", lambda: "that of another version")
+    if what == "data":
+        original = run.Checkpoint
+        monkeypatch.setattr(run, "Checkpoint", lambda f, c, config, sha256, d: original(f, c, config, "other", d))
+    steps = steps_trained(monkeypatch)
+    assert runner.run(cell).status == "complete"
+    assert len(steps) == EVALUATIONS
+
+
+def test_a_short_run_writes_no_checkpoint(tmp_path: Path) -> None:
+    plan, cell = CELLS[CASES[0]]
+    runner_of(plan, tmp_path).run(cell)
+    assert not (tmp_path / "checkpoints").exists()
