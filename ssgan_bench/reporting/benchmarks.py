@@ -194,9 +194,15 @@ def _certainty(file: BenchmarkFile) -> list[str]:
     def seen(name: str) -> str:
         return listed(list(dict.fromkeys(str(getattr(i, name)) for i in infos if getattr(i, name) is not None)))
 
+    impossible = sum(info.share_of_peak is not None and info.share_of_peak > 1.0 for info in infos)
+    disturbed = (
+        f"{counted(impossible, 'share')} of the peak above 100 %: the machine was busy while the peak was measured, so "
+        "no number here is worth quoting; measure again on an idle machine."
+    )
     commit = seen("commit")
     drivers = seen("driver")
     return [
+        *([disturbed] if impossible else []),
         f"{'; '.join(f'{kind}: {name}' for kind, name in file.device_names.items())}"
         f"{f'; driver {drivers}' if drivers else ''}; PyTorch {seen('torch')}; precision {seen('precision')}; "
         f"CPU threads {seen('num_threads')}.",

@@ -162,6 +162,12 @@ def test_files_of_different_devices_are_refused_in_one_line(tmp_path: Path, caps
     assert "Another CPU" in line
 
 
+def test_a_share_above_the_peak_is_called_a_disturbed_measurement(tmp_path: Path) -> None:
+    file = save(tmp_path / "a.json", [step(share_of_peak=1.5)])
+    assert main(["benchmarks", str(file), "--to", str(tmp_path / "report")]) == 0
+    assert "1 share of the peak above 100 %: the machine was busy" in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_a_gpu_names_the_folder(tmp_path: Path) -> None:
     file = save(tmp_path / "a.json", [step(), step(device="cuda", device_name="NVIDIA H200", name="gpu")])
     assert read_benchmarks(file).slug == "nvidia-h200"
