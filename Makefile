@@ -44,8 +44,9 @@ format: $(SET_UP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(SET_UP)  ## time training steps
+bench: $(SET_UP)  ## time training steps and everything around them, write reports/benchmarks/<device>/
 	$(BIN)/python -m pytest --benchmark-only --benchmark-json=benchmark.json
+	$(BIN)/python -m ssgan_bench.report benchmarks benchmark.json
 
 # On a machine whose interpreter has everything already: make gpu-evidence EVIDENCE_PYTHON=python3
 EVIDENCE_PYTHON ?= $(BIN)/python

@@ -12,6 +12,7 @@ EPILOG = """\
 further commands:
   python -m ssgan_bench.report compare A B [--to DIR]   did B reproduce A? runs paired by arm, levels and seeds
   python -m ssgan_bench.report check DIR ...            is each report what this code makes of its evidence?
+  python -m ssgan_bench.report benchmarks [JSON ...]    report of `pytest --benchmark-only --benchmark-json=JSON`
 
 examples:
   python -m ssgan_bench.report labeled_rate --preset standard
@@ -19,7 +20,7 @@ examples:
   python -m ssgan_bench.report --all --reports reports/reference
   python -m ssgan_bench.report compare reports/reference/labeled_rate/quick reports/labeled_rate/quick --to mine
 
-`compare` and `check` as first word are these commands; for a study of such a name write `-- compare`.
+`compare`, `check` and `benchmarks` as first word are these commands; for a study of such a name write `-- compare`.
 exit codes: 0 done, 1 a report differs or cannot be read (check, --all), 2 wrong input.
 """
 COMPARE_EPILOG = """\
@@ -85,6 +86,26 @@ def _check_parser() -> argparse.ArgumentParser:
         "--figures",
         action="store_true",
         help="draw the figures too and compare their bytes, which need the same versions of Matplotlib and FreeType",
+    )
+    return parser
+
+
+def _benchmarks_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ssgan_bench.report benchmarks",
+        description="Write the report of benchmarks that pytest-benchmark saved; several files must be of one device. "
+        "The figures show the last one.",
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        default=[Path("benchmark.json")],
+        metavar="JSON",
+        help="result of `pytest --benchmark-only --benchmark-json=JSON` (default: benchmark.json)",
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to write (default: reports/benchmarks/DEVICE, named after it)"
     )
     return parser
 
@@ -165,7 +186,16 @@ def _check(arguments: Sequence[str]) -> int:
     return 1 if any(differing.values()) else 0
 
 
-COMMANDS = {"compare": _compare, "check": _check}
+def _benchmarks(arguments: Sequence[str]) -> int:
+    options = _benchmarks_parser().parse_args(arguments)
+    from ssgan_bench.reporting.benchmarks import write_benchmarks
+
+    answer, table, index = write_benchmarks(options.files, options.to)
+    print(f"{answer}\n\n{table}\n\n{index}")
+    return 0
+
+
+COMMANDS = {"compare": _compare, "check": _check, "benchmarks": _benchmarks}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
-import importlib.metadata
 import os
 import signal
 import sys
@@ -28,7 +27,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
-  python -m ssgan_bench.study audit 0fc8569793924493           prove which labels a run used
+  python -m ssgan_bench.study audit 475d9df1d4e6826b           prove which labels a run used
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
@@ -105,7 +104,11 @@ def main(arguments: list[str] | None = None) -> int:
         with _sigterm_as_interrupt():
             if is_audit:
                 return audit_run(options)
-            return list_studies() if options.study is None else run_study(options)
+            if options.study is not None:
+                return run_study(options)
+            from ssgan_bench.trials.study_paths import list_studies
+
+            return list_studies()
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command continues")
         return 130
@@ -134,54 +137,6 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def study_paths() -> dict[str, Path]:
-    """Find the study files by name: `studies/` here, else those that came with the package."""
-    return {path.stem: path for path in (*_shipped_studies(), *sorted(Path("studies").glob("*.toml")))}
-
-
-def _shipped_studies() -> list[Path]:
-    """Study files beside the package in a checkout; in an installation where its wheel put them (pyproject.toml)."""
-    root = Path(__file__).parents[1]
-    if (root / "pyproject.toml").exists():
-        return sorted((root / "studies").glob("*.toml"))
-    try:
-        files = importlib.metadata.files("ssgan-bench") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    listed = [Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml")]
-    # `pip install --target` moves the files after it has listed them.
-    return sorted(filter(Path.exists, listed)) or sorted((root / "share/ssgan-bench/studies").glob("*.toml"))
-
-
-def find_study(name: str) -> Path:
-    """Find a study by name or path.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name.endswith(".toml"):
-        return Path(name)
-    known = study_paths()
-    if name not in known:
-        raise ConfigError(f"{name}: no such study; known: {', '.join(sorted(known))}; or give a path to a .toml file")
-    return known[name]
-
-
-def list_studies() -> int:
-    """Print each study with its question."""
-    from ssgan_bench.trials.study_file import read_study
-
-    print("Studies (run one with: python -m ssgan_bench.study NAME [--preset quick|standard|full])\n")
-    for name, path in study_paths().items():
-        try:
-            study = read_study(path)
-        except ConfigError as error:  # one broken file must not hide the others
-            print(f"  {name}\n    cannot be used: {str(error).splitlines()[0]}\n")
-            continue
-        print(f"  {name}\n    {study.question}\n    presets: {', '.join(study.presets)}\n")
-    return 0
-
-
 def audit_run(options: argparse.Namespace) -> int:
     """Print what a run's record says of its labels beside what follows from its seeds; 0 if they agree, else 1."""
     from ssgan_bench.data.datasets import data_root
@@ -194,7 +149,9 @@ def audit_run(options: argparse.Namespace) -> int:
 
 def run_study(options: argparse.Namespace) -> int:
     """Plan, check, run and report one study."""
+    from ssgan_bench.trials.announce import print_estimate, print_plan, print_search
     from ssgan_bench.trials.study_file import read_study
+    from ssgan_bench.trials.study_paths import find_study
 
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out}: is a file; name a folder")
@@ -210,14 +167,18 @@ def run_study(options: argparse.Namespace) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     num_workers = options.workers or (1 if device.startswith("cuda") else max(1, cores // threads))
     num_workers = min(num_workers, len(plan.cells))
-    _print_plan(options, plan, study, device, num_workers)
+    changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
+    print_plan(plan, study.presets[options.preset].description, changes, device, num_workers)
     folder = options.out / "runs" / plan.study / plan.preset
     if search is not None:
-        _print_search(search, plan)
+        print_search(search, plan)
     if options.plan:
         _check_present_data(options, plan)
-        return _print_estimate(plan, search, device, num_workers, folder)
-    if search is not None:
+        print_estimate(plan, search, device, num_workers, folder)
+        return 0
+    if search is None:
+        _refuse_leftover_search(folder, options)
+    else:
         found = _search(options, study, plan, search, folder, device, num_workers)
         if isinstance(found, int):
             return found
@@ -271,71 +232,6 @@ def _device(name: str) -> str:
     if int(number or 0) >= available:
         raise ConfigError(f"--device {name}: this machine has {available} CUDA devices; use --device cpu or auto")
     return f"cuda:{number or 0}"
-
-
-def _print_plan(
-    options: argparse.Namespace, plan: "StudyPlan", study: "StudyFile", device: str, num_workers: int
-) -> None:
-    factors = " x ".join(f"{len(f.levels)} levels of {f.key} {list(f.levels)}" for f in plan.factors)
-    config = plan.cells[0].config
-    print(f"{plan.study}, preset {plan.preset}: {plan.question}")
-    print(f"  {study.presets[plan.preset].description}")  # type: ignore[index]
-    changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
-    if changes:
-        print(f"  changed from this description: {', '.join(changes)}")
-    print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
-    print(f"  {len(plan.arms)} arms x {factors} x {_seeds_text(plan)} = {len(plan.cells)} cells")
-    print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")
-    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}", flush=True)
-
-
-def _seeds_text(plan: "StudyPlan") -> str:
-    if all(cell.split_seed == cell.model_seed for cell in plan.cells):
-        return f"{len(plan.seeds)} seeds"
-    split_seeds, model_seeds = ({getattr(cell, f"{kind}_seed") for cell in plan.cells} for kind in ("split", "model"))
-    return f"{len(split_seeds)} split seeds x {len(model_seeds)} model seeds"
-
-
-def _print_search(search: "SearchPlan", plan: "StudyPlan") -> None:
-    trials, runs = len(search.arms) * search.num_trials, len(search.tuning_seeds)
-    print(
-        f"  first a search: {len(search.arms)} arms x {search.num_trials} trials = {trials} trials of at most {runs} "
-        f"runs (seeds {search.tuning_seeds[0]} to {search.tuning_seeds[-1]}, judged on {search.num_validation} "
-        "validation images each)"
-    )
-    print(f"  then every arm untuned and with its winner's values: 2 x {len(plan.cells)} cells", flush=True)
-
-
-def _print_estimate(plan: "StudyPlan", search: "SearchPlan | None", device: str, num_workers: int, folder: Path) -> int:
-    import torch
-
-    from ssgan_bench.trials.estimate import estimate, free_disk_mib
-    from ssgan_bench.trials.progress import describe_seconds
-
-    print("  timing a few steps of each arm ...", flush=True)
-    everything = plan
-    if search is not None:  # a run of the search costs about what one of the arm's cells costs
-        first_cells = tuple(cell for cell in plan.cells if cell.model_seed == plan.seeds[0])
-        runs = search.num_trials * len(search.tuning_seeds)
-        everything = plan.model_copy(update={"cells": plan.cells * 2 + first_cells * runs})
-    cost = estimate(everything, torch.device(device), num_workers)
-    for arm, arm_cost in cost.arms.items():
-        what = "one fit" if arm_cost.step_ms is None else f"{arm_cost.steps} steps of {arm_cost.step_ms:.1f} ms"
-        print(f"    {arm}: {what}, {describe_seconds(arm_cost.run_seconds)} per run")
-    if search is not None:
-        for tuned in search.arms:
-            first = "its own values" if tuned.default is not None else "sampled, its own values lie outside the space"
-            keys = ", ".join(tuned.space)
-            print(f"  trials of {tuned.name}: 0 to {search.num_trials - 1} over {keys}; trial 0 is {first}")
-    print("  cells (arm, levels, seed, id):")
-    for cell in plan.cells:
-        levels = ", ".join(f"{key} = {value}" for key, value in cell.levels.items())
-        print(f"    {cell.arm}, {levels}, {cell.seed_text}, {cell.cell_id}")
-    what = "all cells" if search is None else "the search without pruning and all cells"
-    print(f"  estimated time: {describe_seconds(cost.total_seconds)} for {what} with {num_workers} workers")
-    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
-    print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")
-    return 0
 
 
 def _search(
@@ -472,6 +368,15 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
         if stored.question != plan.question:
             whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
         raise _changed(store.folder, changes, whose)
+
+
+def _refuse_leftover_search(folder: Path, options: argparse.Namespace) -> None:
+    """A search whose winners never ran would enter the report of a study that no longer has one."""
+    from ssgan_bench.records.store import SearchStore
+
+    store = SearchStore(folder / "search")
+    if not options.fresh and store.records():
+        raise _changed(store.folder, ["[search] is gone"], "an earlier version of this study")
 
 
 def _changed(folder: Path, changes: list[str], whose: str) -> ConfigError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ssgan_bench import study
+from ssgan_bench.trials.study_paths import study_paths
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.name for path in (ROOT / "studies").glob("*.toml"))
@@ -66,7 +66,10 @@ def test_an_installed_package_lists_the_studies_from_any_folder(
 ) -> None:
     root: Path = request.getfixturevalue(layout)
     packages = next(root.rglob("ssgan_bench")).parent
-    code = "from ssgan_bench.study import __file__, study_paths; print(__file__, *study_paths().values(), sep='\\n')"
+    code = (
+        "from ssgan_bench.trials.study_paths import __file__, study_paths\n"
+        "print(__file__, *study_paths().values(), sep='\\n')"
+    )
     module, *paths = map(Path, run(packages, tmp_path, "-c", code).splitlines())
     assert module.is_relative_to(root)
     assert sorted(path.name for path in paths) == STUDIES
@@ -87,7 +90,7 @@ def test_an_installed_package_has_every_file_of_the_package(installed: Path) -> 
 
 def test_a_study_here_hides_the_shipped_one_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert sorted(path.name for path in study.study_paths().values()) == STUDIES
+    assert sorted(path.name for path in study_paths().values()) == STUDIES
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "labeled_rate.toml").touch()
-    assert study.study_paths()["labeled_rate"] == Path("studies/labeled_rate.toml")
+    assert study_paths()["labeled_rate"] == Path("studies/labeled_rate.toml")

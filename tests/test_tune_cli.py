@@ -137,3 +137,16 @@ def test_a_search_in_use_is_not_set_aside(capsys: pytest.CaptureFixture[str], ti
     presence.close()
     assert code == 2
     assert "is in use by another process" in error
+
+
+def test_a_search_whose_study_no_longer_has_one_is_refused(
+    capsys: pytest.CaptureFixture[str], tiny: Path, out: Path, tmp_path: Path
+) -> None:
+    folder = out / "runs" / "tiny" / "quick"
+    shutil.rmtree(folder / "records")  # as if the search had been interrupted: no winner has run
+    without = tmp_path / "without.toml"
+    without.write_text(tiny.read_text().partition("[search]")[0])
+    code, _, error = main(capsys, without, "--out", out, "--no-report")
+    assert code == 2
+    assert "its runs belong to an earlier version of this study ([search] is gone); use --out DIR" in error
+    assert (folder / "search" / "records").is_dir()

@@ -30,7 +30,7 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 """Smaller probabilities count as this one (1.2e-7), so that the negative log-likelihood of a class that a method rules
 out is 16 nats, not infinity."""
 MOST_MULTIPLICATIONS = 5e12
-"""Of one fit; MNIST's 55,000 images are 3.1e12, which took 318 s on a busy core. Ten minutes are the limit."""
+"""Of one fit; MNIST's 55,000 images are 3.1e12, which took 116 s of a busy core. Ten minutes are the limit."""
 MOST_MEMORY_MIB = 4096.0
 """Of the rows of pixels in one fit."""
 

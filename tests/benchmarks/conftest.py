@@ -1,6 +1,9 @@
 """What machine the benchmarks ran on: pytest-benchmark's own account leaves out the GPU."""
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
@@ -12,3 +15,19 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     machine_info["device_names"] = {"cpu": cpu_name(), "cuda": gpus}
     machine_info["cuda"] = torch.version.cuda
+
+
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """Refuse `--benchmark-compare` with the results of other devices."""
+    here, there = (info.get("device_names") for info in (machine_info, compared_benchmark["machine_info"]))
+    if here != there:
+        pytest.exit(f"--benchmark-compare: this run is of {here}, the saved one of {there}; compare one device", 2)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -1,90 +1,115 @@
-"""Time of a training step at the sizes of the quick presets in studies/: `pytest --benchmark-only`.
+"""Time of a training step, and how many times as fast it is as the plain reference.
 
-Every timed call does 20 steps and then waits for the device; warm-up calls come before and are not timed. Compare
-numbers of one machine only, and note `device_name`, `torch`, `num_threads` and `commit`, which are saved with them.
+A timed call does 20 steps of narrow networks, 2 of the article's on a CPU, and then waits for the device. The first
+step and a quarter of a call come before and are saved apart. Calls of the plain reference alternate with the timed
+ones; the ratio is the median over the pairs. A second trainer takes the same steps untimed, with the same losses.
 """
 
+import gc
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable
 
 import pytest
 import torch
+from measurement import PeakMemory, as_parameters, count_flop, save, synchronized, timed_seconds
+from plain_reference import PlainTrainer
 from pytest_benchmark.fixture import BenchmarkFixture
-from tiny_runs import tiny_config
+from workloads import CPU_STEPS, CUDA_STEPS, NUM_CLASSES, Workload, make_config, make_data, make_trainer
 
-from ssgan_bench.data.batches import Batches
-from ssgan_bench.data.splits import make_splits
-from ssgan_bench.methods.base import Method
-from ssgan_bench.records.provenance import cpu_name, git_commit
-from ssgan_bench.seeding import make_deterministic
+from ssgan_bench.methods.base import Losses
 from ssgan_bench.training.loop import Trainer
 
-STEPS = 20
-"""Per timed call."""
-CALLS = 5
-NUM_IMAGES, NUM_CLASSES = 1797, 10
 
-METHODS = {
-    "supervised": {"name": "supervised"},
-    "article": {"preset": "article"},
-    "improved_gan": {"preset": "improved_gan"},
-}
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"), id="cuda")
+def warmed_up_plain(workload: Workload) -> Callable[[], float]:
+    """Prepare the plain reference; each call of the result takes the steps of a timed call and returns its seconds."""
+    config = make_config(workload)
+    trainer = PlainTrainer(workload.method, config, *make_data(workload, config), NUM_CLASSES).to(workload.device)
+
+    def steps() -> None:
+        for _ in range(workload.steps_per_call):
+            trainer.step()
+
+    for _ in range(1 + workload.warmup_steps):
+        trainer.step()
+
+    def call() -> float:
+        gc.collect()
+        gc.disable()  # as pytest-benchmark does around the timed calls
+        try:
+            return timed_seconds(steps, workload.device)
+        finally:
+            gc.enable()
+
+    return call
 
 
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+def assert_as_untimed(history: list[Losses], untimed: Trainer) -> None:
+    """The losses of the first steps are finite and those of a trainer that nobody timed: bit for bit on a CPU."""
+    for step, losses in enumerate(history):
+        expected = untimed.step(step)
+        assert losses.keys() == expected.keys()
+        for name, loss in losses.items():
+            assert math.isfinite(loss.item()), f"{name} at step {step}"
+            tolerance = 0.0 if untimed.device.type == "cpu" else 1e-3
+            torch.testing.assert_close(loss, expected[name], rtol=tolerance, atol=tolerance)
 
 
-def make_trainer(method: str, device: str) -> Trainer:
-    """Make a trainer like that of a quick cell with 100 labels, on noise images of the digits' number and size."""
-    config = tiny_config(
-        method=METHODS[method],
-        data={"num_labels": 100, "num_validation": 200, "num_test": 397},
-        network={"width": 8, "latent_dim": 100, "norm_momentum": 0.1},
-        optimizer={"learning_rate": 3e-3, "decay_fraction": 0.33},
-        train={"epochs": 1000, "batch_size": 64, "labeled_batch_size": 16, "num_threads": 1},
+@pytest.mark.parametrize("workload", as_parameters([*CPU_STEPS, *CUDA_STEPS]))
+def test_training_step(benchmark: BenchmarkFixture, workload: Workload) -> None:
+    trainer = make_trainer(workload)
+    device, count, warmup_steps = workload.device, workload.steps_per_call, workload.warmup_steps
+    history: list[Losses] = []
+    device_ms: list[float] = []
+    plain_seconds: list[float] = []
+    plain: Callable[[], float] | None = None
+
+    def step() -> None:
+        history.append(trainer.step(len(history)))
+
+    def many_steps(number: int = count) -> None:
+        for _ in range(number):
+            step()
+
+    def before_each_call() -> None:
+        if plain is not None:
+            plain_seconds.append(plain())
+
+    memory = PeakMemory(device)
+    first_step_ms = timed_seconds(step, device) * 1e3
+    warmup_ms = timed_seconds(lambda: many_steps(warmup_steps), device) / warmup_steps * 1e3
+    peak_memory_mib = memory.mib()
+    if workload.has_plain:  # not before: its memory is none of ours
+        plain = warmed_up_plain(workload)
+    timed = synchronized(many_steps, device, device_ms)
+    benchmark.pedantic(timed, setup=before_each_call, rounds=workload.calls, iterations=1)
+    untimed = make_trainer(workload)
+    compared = history[: 1 + warmup_steps + count]
+    assert_as_untimed(compared, untimed)
+    assert all(math.isfinite(loss.item()) for loss in history[-1].values())
+    flop = count_flop(lambda: untimed.step(len(compared)))
+    speed = {}
+    if plain_seconds and benchmark.stats is not None:
+        rounds = benchmark.stats.stats.data
+        plain_seconds = plain_seconds[-len(rounds) :]
+        ratios = [slow / fast for slow, fast in zip(plain_seconds, rounds, strict=True)]
+        speed = {
+            "plain_step_time_ms": statistics.median(plain_seconds) / count * 1e3,
+            "speedup_over_plain": statistics.median(ratios),
+            "speedup_low": min(ratios),
+            "speedup_high": max(ratios),
+        }
+    save(
+        benchmark,
+        "training step",
+        count,
+        device=device,
+        images=trainer.batches.images_per_step,
+        flop=flop,
+        device_ms=device_ms,
+        first_step_ms=first_step_ms,
+        warmup_ms=warmup_ms,
+        peak_memory_mib=peak_memory_mib,
+        **speed,
+        **workload.sizes,
     )
-    make_deterministic(config.train.num_threads)
-    stream = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (NUM_IMAGES, 1, 16, 16), generator=stream, dtype=torch.uint8).to(device)
-    labels = torch.arange(NUM_IMAGES) % NUM_CLASSES
-    splits = make_splits(labels.numpy(), NUM_CLASSES, config.data, config.split_seed)
-    uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
-    batches = Batches(images, labels.to(device), splits, config, uses_unlabeled=uses_unlabeled)
-    trainer = Trainer(config, batches, NUM_CLASSES)
-    trainer.set_training(True)
-    return trainer
-
-
-@pytest.mark.parametrize("device", [pytest.param("cpu", id="cpu"), CUDA])
-@pytest.mark.parametrize("method", METHODS)
-def test_training_step(benchmark: BenchmarkFixture, method: str, device: str) -> None:
-    trainer = make_trainer(method, device)
-    steps = iter(range(trainer.total_steps))
-    losses: dict[str, torch.Tensor] = {}
-
-    def many_steps() -> None:
-        for _ in range(STEPS):
-            losses.update(trainer.step(next(steps)))
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    benchmark.group = f"{STEPS} training steps on {device}"
-    benchmark.extra_info |= {
-        "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
-        "torch": torch.__version__,
-        "num_threads": torch.get_num_threads(),
-        "commit": git_commit(),
-        "steps_per_call": STEPS,
-    }
-    benchmark.pedantic(many_steps, rounds=CALLS, iterations=1, warmup_rounds=1)
-    if benchmark.stats is not None:  # None under --benchmark-disable
-        step_seconds = benchmark.stats.stats.median / STEPS
-        benchmark.extra_info["step_time_ms"] = step_seconds * 1e3
-        benchmark.extra_info["images_per_second"] = trainer.batches.images_per_step / step_seconds
-    assert all(math.isfinite(term.item()) for term in losses.values())

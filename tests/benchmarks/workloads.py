@@ -1,0 +1,155 @@
+"""What the benchmarks time: methods, networks and batch sizes, on noise images of the data sets' sizes.
+
+    quick    width 8, 16x16 pixels from 8x8, as in the quick presets in studies/
+    narrow   width 8, 32x32 pixels from 28x28, as in the standard presets
+    article  width 128, 64x64 pixels from 28x28, the article's networks
+The others change one size of these, for the scaling. The narrow ones take 1 CPU thread, as the presets do; the
+article's take all cores, and at most 8 images per batch on a CPU, where one step of them takes a second or more.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+import ssgan_bench.methods  # noqa: F401  (makes the methods known to RunConfig)
+from ssgan_bench.config import RunConfig
+from ssgan_bench.data.batches import Batches
+from ssgan_bench.data.splits import Splits, make_splits
+from ssgan_bench.methods.base import Method
+from ssgan_bench.seeding import make_deterministic
+from ssgan_bench.training.loop import Trainer
+
+NUM_IMAGES, NUM_CLASSES, NUM_LABELS = 1797, 10, 100
+METHODS = {
+    "supervised": {"name": "supervised"},
+    "article": {"preset": "article"},
+    "improved_gan": {"preset": "improved_gan"},
+}
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One method on networks of one size with one batch size."""
+
+    network: str
+    width: int
+    image_size: int
+    native_size: int
+    """Side of the stored images, which are resized to image_size."""
+    batch_size: int = 64
+    method: str = "article"
+    device: str = "cpu"
+    num_threads: int = 1
+    steps_per_call: int = 20
+    """In one timed call."""
+    calls: int = 5
+    """Timed calls."""
+    has_plain: bool = False
+    """Whether the plain reference is timed along with it."""
+
+    def __str__(self) -> str:
+        return f"{self.device}-{self.network}-{self.method}-{self.batch_size}"
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps between the first one and the timed calls."""
+        return max(1, self.steps_per_call // 4)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a report groups by."""
+        names = ("network", "method", "width", "image_size", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+
+QUICK = Workload("quick", 8, 16, 8, calls=4, has_plain=True)
+NARROW = Workload("narrow", 8, 32, 28, calls=3, has_plain=True)
+ARTICLE = Workload("article", 128, 64, 28, 8, num_threads=num_cores(), steps_per_call=2, calls=3, has_plain=True)
+SMALL = replace(QUICK, batch_size=16, calls=2, has_plain=False)
+SCALED = [
+    SMALL,
+    replace(SMALL, network="width16", width=16),
+    replace(SMALL, network="width32", width=32),
+    replace(SMALL, network="narrow", image_size=32, native_size=28),
+    replace(SMALL, network="pixels64", image_size=64, native_size=28),
+    replace(SMALL, batch_size=256),
+]
+"""Width and image size are varied at batch 16, which keeps the largest affordable."""
+
+
+def on_cuda(workload: Workload) -> Workload:
+    """The same on a GPU; the article's networks with as many steps per call as the narrow ones."""
+    return replace(workload, device="cuda", num_threads=1, steps_per_call=20, calls=5)
+
+
+CPU_STEPS = [
+    *(replace(network, method=method) for network in (QUICK, NARROW) for method in METHODS),
+    ARTICLE,
+    *SCALED,
+]
+CUDA_STEPS = [
+    *(on_cuda(replace(network, method=method)) for network in (QUICK, NARROW) for method in METHODS),
+    *(on_cuda(replace(ARTICLE, batch_size=size)) for size in (128, 256, 1024)),
+    *(on_cuda(workload) for workload in SCALED),
+]
+
+
+NETWORKS = [QUICK, NARROW, ARTICLE, *(on_cuda(w) for w in (QUICK, NARROW, replace(ARTICLE, batch_size=128)))]
+"""One workload per network and device."""
+
+
+def make_config(workload: Workload, **data: Any) -> RunConfig:
+    """Configure a run like that of a study's cell with 100 labels; `data` changes its data part."""
+    values = {
+        "data": {
+            "image_size": workload.image_size,
+            "num_labels": NUM_LABELS,
+            "num_validation": 200,
+            "num_test": 397,
+            **data,
+        },
+        "network": {"width": workload.width, "norm_momentum": 0.1},
+        "method": METHODS[workload.method],
+        "optimizer": {"learning_rate": 2e-4 if workload.network == "article" else 3e-3, "decay_fraction": 0.33},
+        "train": {
+            "steps": 10_000,
+            "batch_size": workload.batch_size,
+            "labeled_batch_size": min(64, max(2, workload.batch_size // 4)),
+            "num_threads": workload.num_threads,
+        },
+    }
+    return RunConfig.model_validate(values)
+
+
+def make_data(workload: Workload, config: RunConfig) -> tuple[torch.Tensor, torch.Tensor, Splits]:
+    """Noise images (N, 1, h, w) uint8, their labels (N,) and the index sets, on the CPU."""
+    stream = torch.Generator().manual_seed(0)
+    shape = (NUM_IMAGES, 1, workload.native_size, workload.native_size)
+    images = torch.randint(0, 256, shape, generator=stream, dtype=torch.uint8)
+    labels = torch.arange(NUM_IMAGES) % NUM_CLASSES
+    return images, labels, make_splits(labels.numpy(), NUM_CLASSES, config.data, config.split_seed)
+
+
+def make_batches(workload: Workload, **data: Any) -> Batches:
+    """Batches on the workload's device; sets the number of threads."""
+    config = make_config(workload, **data)
+    make_deterministic(workload.num_threads)
+    images, labels, splits = make_data(workload, config)
+    uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
+    device = workload.device
+    return Batches(images.to(device), labels.to(device), splits, config, uses_unlabeled=uses_unlabeled)
+
+
+def make_trainer(workload: Workload) -> Trainer:
+    """A trainer in training mode; equal workloads give equal ones."""
+    batches = make_batches(workload)
+    trainer = Trainer(batches.config, batches, NUM_CLASSES)
+    trainer.set_training(True)
+    return trainer
