@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from ssgan_bench.command_line import Parser, exit_code
 from ssgan_bench.config import ConfigError
 
 EPILOG = """\
@@ -34,15 +34,8 @@ exit code: 0 whatever the answer is, 2 where the two cannot be paired.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.report",
         description="Write the report of a study from the records of its runs; nothing is trained.",
         epilog=EPILOG,
@@ -64,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compare_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.report compare",
         description="Pair the runs of two folders and say whether B reproduced A.",
         epilog=COMPARE_EPILOG,
@@ -77,7 +70,7 @@ def _compare_parser() -> argparse.ArgumentParser:
 
 
 def _check_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.report check",
         description="Render the evidence of reports again and name the files that come out otherwise (exit code 1).",
     )
@@ -91,7 +84,7 @@ def _check_parser() -> argparse.ArgumentParser:
 
 
 def _benchmarks_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.report benchmarks",
         description="Write the report of benchmarks that pytest-benchmark saved; several files must be of one device. "
         "The figures show the last one.",
@@ -202,17 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status, as told in EPILOG."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS.get(words[0]) if words else None
-    try:
-        return command(words[1:]) if command else _report(words)
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
-        return 1
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: command(words[1:]) if command else _report(words), os_error=2)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from ssgan_bench.command_line import Parser, exit_code
 from ssgan_bench.config import ConfigError
 
 if TYPE_CHECKING:
@@ -34,16 +32,9 @@ exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong i
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the argument parser."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.study",
         description="Run a study: train every cell (arm x level x seed), record each run, write a report.",
         epilog=EPILOG,
@@ -84,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_audit_parser() -> argparse.ArgumentParser:
     """Build the argument parser of `audit`."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.study audit",
         description="Print which labels a run used, and check the digests in its record against those derived from "
         "its seeds and the data set. Exit codes: 0 they match, 1 they do not, 2 no such run or no data.",
@@ -100,41 +91,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     is_audit = given[:1] == ["audit"]  # no study has this name (trials/study_file.py)
     options = build_audit_parser().parse_args(given[1:]) if is_audit else build_parser().parse_args(given)
-    try:
-        with _sigterm_as_interrupt():
-            if is_audit:
-                return audit_run(options)
-            if options.study is not None:
-                return run_study(options)
-            from ssgan_bench.trials.study_paths import list_studies
 
-            return list_studies()
-    except KeyboardInterrupt:
-        print("\ninterrupted; finished runs are kept, the same command continues")
-        return 130
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
-        return 1
-    except OSError as error:
-        print(f"error: {error}; finished runs are kept, the same command continues", file=sys.stderr)
-        return 1
+    def command() -> int:
+        if is_audit:
+            return audit_run(options)
+        if options.study is not None:
+            return run_study(options)
+        from ssgan_bench.trials.study_paths import list_studies
 
+        return list_studies()
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return exit_code(command, when_stopped="finished runs are kept, the same command continues")
 
 
 def audit_run(options: argparse.Namespace) -> int:

@@ -24,9 +24,10 @@ INTERNAL = {
     "evaluation": {"data"},
     "reporting": {"records", "config"},
     "trials": {"training", "evaluation", "records", "data", "methods", "config", "seeding"},
-    "study": {"trials", "reporting", "records", "data", "config"},
-    "report": {"reporting", "records", "config"},
-    "evidence": {"trials", "reporting", "records", "data", "config"},
+    "command_line": {"config"},
+    "study": {"command_line", "trials", "reporting", "records", "data", "config"},
+    "report": {"command_line", "reporting", "records", "config"},
+    "evidence": {"command_line", "trials", "reporting", "records", "data", "config"},
 }
 """By file or folder of the package: what else of the package it may import (itself it always may)."""
 EXTERNAL = {
@@ -48,6 +49,7 @@ EXTERNAL = {
     "trials": {"torch", "numpy", "pydantic", "filelock", "tqdm"},
     "trials.queue": {"optuna", "sqlalchemy", "filelock"},
     "trials.search": {"optuna"},
+    "command_line": set(),
     "study": {"torch"},
     "report": set(),
     "evidence": {"torch"},

@@ -1,13 +1,12 @@
 """The command line `python -m ssgan_bench.evidence`."""
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
+from ssgan_bench.command_line import Parser, exit_code
 from ssgan_bench.config import ConfigError
 from ssgan_bench.evidence.pieces import SMOKE_STUDIES, pieces
 from ssgan_bench.evidence.site import ROOT, Site
@@ -23,15 +22,8 @@ exit codes: 0 the slice is over, 1 a piece failed (or, with --smoke, is missing)
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ssgan_bench.evidence",
         description="Run the GPU tests, the step benchmarks and the reference studies at full size, in slices.",
         epilog=EPILOG,
@@ -101,7 +93,8 @@ def _collect(options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code, as told in EPILOG."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def command() -> int:
         if not (ROOT / "tests" / "test_gpu.py").exists():
             raise ConfigError("evidence is made in a checkout of the repository, which has its tests")
         if not 2 <= options.minutes <= 600:
@@ -110,18 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
             write_headline()
             return 0
         return _smoke() if options.smoke else _collect(options)
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues")
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+    return exit_code(command, when_stopped="the same command continues")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -96,7 +96,7 @@ fake_run.CellRunner = CellRunner  # type: ignore[attr-defined]
 
 
 def main() -> int:
-    from ssgan_bench.study import _sigterm_as_interrupt
+    from ssgan_bench.command_line import sigterm_as_interrupt
     from ssgan_bench.trials.coordinator import run_plan
     from ssgan_bench.trials.queue import sqlite_url
     from ssgan_bench.trials.worker import WorkerSpec
@@ -106,7 +106,7 @@ def main() -> int:
     (folder / "behavior").write_text(sys.argv[2])
     spec = WorkerSpec(sqlite_url(folder / "optuna.db"), make_plan(), folder, folder, "cpu", commit=None)
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             progress = run_plan(spec, int(sys.argv[3]), lambda progress: None)
     except KeyboardInterrupt:
         return 130

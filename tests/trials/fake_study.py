@@ -108,7 +108,7 @@ fake_run.CellRunner = CellRunner  # type: ignore[attr-defined]
 
 
 def main() -> int:
-    from ssgan_bench.study import _sigterm_as_interrupt
+    from ssgan_bench.command_line import sigterm_as_interrupt
     from ssgan_bench.trials.coordinator import FatalError, run_plan
     from ssgan_bench.trials.queue import sqlite_url
     from ssgan_bench.trials.worker import WorkerSpec
@@ -118,7 +118,7 @@ def main() -> int:
         sqlite_url(folder / "optuna.db"), make_plan(sys.argv[2].split(",")), folder, folder, "cpu", commit=None
     )
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             progress = run_plan(spec, 2, lambda progress: None)
     except KeyboardInterrupt:
         return 130
