@@ -25,7 +25,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --preset standard --data-dir ~/data
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
-  python -m ssgan_bench.study audit 475d9df1d4e6826b           prove which labels a run used
+  python -m ssgan_bench.study audit 1f2e3d4c                   prove which labels a run used
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
@@ -144,7 +144,7 @@ def run_study(options: argparse.Namespace) -> int:
         print_estimate(plan, search, device, num_workers, folder)
         return 0
     if search is None:
-        _refuse_leftover_search(folder, options)
+        _refuse_leftover_search(folder, plan, options)
     else:
         found = _search(options, study, plan, search, folder, device, num_workers)
         if isinstance(found, int):
@@ -337,12 +337,14 @@ def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
         raise _changed(store.folder, changes, whose)
 
 
-def _refuse_leftover_search(folder: Path, options: argparse.Namespace) -> None:
+def _refuse_leftover_search(folder: Path, plan: "StudyPlan", options: argparse.Namespace) -> None:
     """A search whose winners never ran would enter the report of a study that no longer has one."""
-    from ssgan_bench.records.store import SearchStore
+    from ssgan_bench.records.store import RecordStore, SearchStore
+    from ssgan_bench.trials.plan import changes_between
 
-    store = SearchStore(folder / "search")
-    if not options.fresh and store.records():
+    store, stored = SearchStore(folder / "search"), RecordStore(folder).plan()
+    is_winners = stored is not None and not changes_between(stored, plan)
+    if not options.fresh and not is_winners and store.records():
         raise _changed(store.folder, ["[search] is gone"], "an earlier version of this study")
 
 

@@ -73,9 +73,10 @@ def test_a_failed_piece_is_tried_once_and_does_not_stop_the_others(site: Site) -
     assert "bad    failed with exit code 1" in missing_table([piece("bad", 1), piece("good")], site)
 
 
-def test_a_damaged_list_is_one_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("content", ["{", "[1]", "null", "3", '{"benchmarks": 3}', '{"benchmarks": {"code": "x"}}'])
+def test_a_damaged_list_is_one_line(content: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.reports.mkdir(parents=True)
-    (site.reports / "evidence.json").write_text("{")
+    (site.reports / "evidence.json").write_text(content)
     assert command_line.main(["--out", str(site.out), "--data-dir", str(site.out)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {site.reports / 'evidence.json'}: damaged; ")
@@ -197,5 +198,5 @@ def test_benchmarks_are_timed_file_by_file_and_kept(
     assert timed == ["a.py", "b.py", "b.py"]
     assert site.is_made(benchmarks)
     command = reported[-1]
-    assert command[command.index("--to") + 1] == str(site.reports / "benchmarks" / "a_device_80_gb")
+    assert command[command.index("--to") + 1] == str(site.reports / "benchmarks" / "a-device-80-gb")
     assert [entry["name"] for entry in json.loads(Path(command[-1]).read_bytes())["benchmarks"]] == ["a.py", "b.py"]

@@ -150,3 +150,12 @@ def test_a_search_whose_study_no_longer_has_one_is_refused(
     assert code == 2
     assert "its runs belong to an earlier version of this study ([search] is gone); use --out DIR" in error
     assert (folder / "search" / "records").is_dir()
+
+
+def test_the_winners_are_a_study_of_their_own_and_run_where_they_were_found(
+    capsys: pytest.CaptureFixture[str], out: Path
+) -> None:
+    winners = out / "runs" / "tiny" / "quick" / "winners.toml"
+    code, output, error = main(capsys, winners, "--out", out, "--no-report")
+    assert (code, error) == (0, "")
+    assert " done, 0 diverged, 0 failed, 0 running" in output.splitlines()[-1]

@@ -1,7 +1,6 @@
 """How each piece of evidence is made: another command line, in a process of its own with a time limit."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -59,11 +58,13 @@ def _run_benchmarks(piece: Piece, site: Site, seconds: float) -> None:
             book(piece, site, code, then="the next slice goes on with this file")
             return
         unfinished.replace(part)
+    from ssgan_bench.reporting.benchmark_files import device_slug
+
     times = work / "all.json"
     contents = [json.loads(part.read_bytes()) for part in parts]
     together = contents[0] | {"benchmarks": [timed for content in contents for timed in content["benchmarks"]]}
     times.write_text(json.dumps(together), encoding="utf-8")
-    device = re.sub(r"[^a-z0-9]+", "_", site.device_name.lower()).strip("_")
+    device = device_slug(site.device_name)
     folder = site.reports / "benchmarks" / device
     command = [sys.executable, "-m", "ssgan_bench.report", "benchmarks", "--to", str(folder), str(times)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -72,8 +73,6 @@ def _run_benchmarks(piece: Piece, site: Site, seconds: float) -> None:
         return
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     print(f"the benchmarks are timed ({times}), but there is no page of them: {reason}", flush=True)
-    if site.is_toy:  # that command is tested elsewhere
-        site.note(piece)
 
 
 def _run_study(piece: Piece, site: Site, seconds: float) -> None:

@@ -43,7 +43,9 @@ class Site:
         path = self.reports / "evidence.json"
         try:
             found: dict[str, dict[str, str | None]] = json.loads(path.read_bytes()) if path.exists() else {}
-        except ValueError:
+            if not all(isinstance(entry["device"], str) and entry["finished_at"] for entry in found.values()):
+                raise ValueError("an entry lacks its device")
+        except (ValueError, AttributeError, TypeError, LookupError):
             raise ConfigError(
                 f"{path}: damaged; take it from Git again, or delete it to make everything anew"
             ) from None

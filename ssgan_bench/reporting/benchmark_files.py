@@ -96,8 +96,12 @@ class BenchmarkFile(_Read):
     @property
     def slug(self) -> str:
         """Name of the device for a folder: of the GPU where one was timed."""
-        name = next(iter(self.device_names.values()))
-        return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed-device"
+        return device_slug(next(iter(self.device_names.values())))
+
+
+def device_slug(name: str) -> str:
+    """Write a device's name as that of a folder, e.g. "amd-epyc"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed-device"
 
 
 def read_benchmarks(path: Path) -> BenchmarkFile:

@@ -93,11 +93,11 @@ def _report(report_dir: Path, fill_evidence: Callable[[Path], None], figures: bo
         fill_evidence(new / "evidence")
         return _fill(new, read_evidence(new / "evidence"), figures)
 
-    answer, table = replace_folder(report_dir, fill)
+    answer, table = replace_folder(report_dir, fill, has_evidence=True)
     return ReportResult(report_dir / "index.html", answer, table)
 
 
-def replace_folder(report_dir: Path, fill: Callable[[Path], T]) -> T:
+def replace_folder(report_dir: Path, fill: Callable[[Path], T], *, has_evidence: bool = False) -> T:
     """Let `fill` write an empty folder and put that in the place of `report_dir`, whole or not at all.
 
     Returns:
@@ -110,14 +110,14 @@ def replace_folder(report_dir: Path, fill: Callable[[Path], T]) -> T:
     # folder or moves it holds the lock, since between the two moves below there is no report.
     lock = FileLock(Path(tempfile.gettempdir()) / f"ssgan-bench-report-{digest(str(report_dir.resolve()))[:16]}.lock")
     with lock:
-        _refuse_other_content(report_dir)
+        _refuse_other_content(report_dir, has_evidence)
     report_dir.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(report_dir) as temporary:
         new, old = temporary / "new", temporary / "old"
         new.mkdir()
         result = fill(new)
         with lock:
-            _refuse_other_content(report_dir)
+            _refuse_other_content(report_dir, has_evidence)
             if report_dir.exists():
                 report_dir.rename(old)
             try:
@@ -129,9 +129,14 @@ def replace_folder(report_dir: Path, fill: Callable[[Path], T]) -> T:
     return result
 
 
-def _refuse_other_content(report_dir: Path) -> None:
-    if report_dir.exists() and not (report_dir / "index.html").is_file() and any(report_dir.iterdir()):
-        raise ConfigError(f"{report_dir}: exists and is not a report; name an empty or a new folder")
+def _refuse_other_content(report_dir: Path, has_evidence: bool) -> None:
+    """Replace nothing but a report of the same kind: not the folder of all reports, which has a page as well."""
+    parts = {"index.html", "report.md", "tables", "figures"} | ({"evidence"} if has_evidence else set())
+    if not report_dir.exists():
+        return
+    found = {path.name for path in report_dir.iterdir() if path.is_dir() or not path.name.startswith(".")}
+    if found - parts or (found and "index.html" not in found):
+        raise ConfigError(f"{report_dir}: exists and is not a report of this kind; name an empty or a new folder")
 
 
 def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from ssgan_bench.records.store import RecordStore
 from ssgan_bench.report import main
 from ssgan_bench.reporting import render, write_report
 from ssgan_bench.reporting.evidence import guard, read_evidence, unguard
+from ssgan_bench.reporting.page import replace_folder
 
 TWO = ARMS[:1] + ARMS[3:]
 BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
@@ -410,6 +411,18 @@ def test_folder_that_is_no_report_is_not_replaced(report, tmp_path):
     with pytest.raises(ConfigError, match="is not a report"):
         write_report(store, tmp_path / "precious")
     assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+def test_the_folder_of_all_reports_and_another_kind_of_report_are_not_replaced(tmp_path):
+    reports, study = tmp_path / "reports", tmp_path / "reports" / "study"
+    for folder in (reports, study):
+        (folder / "evidence").mkdir(parents=True)
+        (folder / "index.html").touch()
+    for folder, has_evidence in ((reports, True), (reports, False), (study, False)):
+        with pytest.raises(ConfigError, match="is not a report of this kind"):
+            replace_folder(folder, lambda new: None, has_evidence=has_evidence)
+    replace_folder(study, lambda new: (new / "index.html").write_text("new"), has_evidence=True)
+    assert (study / "index.html").read_text() == "new"
 
 
 @pytest.mark.usefixtures("blank_figures")
