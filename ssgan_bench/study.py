@@ -1,7 +1,6 @@
 """The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +115,7 @@ def audit_run(options: argparse.Namespace) -> int:
 
 def run_study(options: argparse.Namespace) -> int:
     """Plan, check, run and report one study."""
+    from ssgan_bench.records.provenance import num_cores
     from ssgan_bench.trials.announce import print_estimate, print_plan, print_search
     from ssgan_bench.trials.study_file import read_study
     from ssgan_bench.trials.study_paths import find_study
@@ -131,8 +131,7 @@ def run_study(options: argparse.Namespace) -> int:
     plan, search = _plan(options, study, path)
     device = _device(options.device)
     threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    num_workers = options.workers or (1 if device.startswith("cuda") else max(1, cores // threads))
+    num_workers = options.workers or (1 if device.startswith("cuda") else max(1, num_cores() // threads))
     num_workers = min(num_workers, len(plan.cells))
     changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
     print_plan(plan, study.presets[options.preset].description, changes, device, num_workers)

@@ -16,6 +16,5 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     is_choosable = getattr(option, "numprocesses", 0) is None and option.dist == "no"
     named_tests = config.args_source == pytest.Config.ArgsSource.ARGS
-    if is_choosable and not (named_tests or option.benchmark_only or option.usepdb or option.collectonly):
-        option.numprocesses = min(os.cpu_count() or 1, 8)
-        option.dist = "worksteal"
+    if is_choosable and not (named_tests or option.benchmark_only):
+        option.numprocesses, option.maxprocesses, option.dist = "auto", 8, "worksteal"

@@ -1,6 +1,7 @@
 """`python -m ssgan_bench.evidence`: slices that stop by themselves, nothing made twice, a table of what is missing."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from ssgan_bench.evidence.pieces import (
     STUDIES,
     book,
     pieces,
-    publish,
 )
 from ssgan_bench.evidence.site import Piece, Site
 from ssgan_bench.evidence.slices import STOP_SECONDS, missing_table, run_slice
@@ -100,12 +100,23 @@ def test_a_process_whose_time_is_up_is_stopped(tmp_path: Path, monkeypatch: pyte
     assert time.monotonic() - start < 600
 
 
-def test_a_published_report_takes_the_place_of_the_older_one(tmp_path: Path) -> None:
-    for name, file in (("new", "b"), ("reports/study/full", "a")):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / file).touch()
-    publish(tmp_path / "new", tmp_path / "reports/study/full")
-    assert [path.name for path in (tmp_path / "reports/study").rglob("*")] == ["full", "b"]
+def test_a_finished_study_is_published_in_the_place_of_the_older_report(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (study,) = [found for found in pieces(("label_leak",)) if found.name == "label_leak"]
+    published = site.reports / "label_leak" / PRESET
+    (published / "evidence").mkdir(parents=True)
+    (published / "index.html").write_text("old")
+    made = site.work(study) / "reports" / "label_leak" / PRESET
+    made.parent.mkdir(parents=True)
+    shutil.copytree(ROOT / "reports" / "reference" / "label_leak" / "quick", made)
+    monkeypatch.setattr(how, "run_module", lambda arguments, seconds: None)
+    study.run(study, site, 100)
+    assert (published / "index.html").read_text() == "old"
+    monkeypatch.setattr(how, "run_module", lambda arguments, seconds: 0)
+    study.run(study, site, 100)
+    assert (published / "index.html").read_bytes() == (made / "index.html").read_bytes()
+    assert site.is_made(study)
 
 
 def test_without_a_gpu_it_only_says_what_is_missing(
@@ -162,12 +173,14 @@ def test_help_starts_without_heavy_imports() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_benchmarks_are_timed_file_by_file_and_kept(
-    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_benchmarks_are_timed_file_by_file_and_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[str] = []
+    reported: list[list[str]] = []
 
     def run(arguments: list[str], seconds: float) -> int | None:
+        if arguments[0] == "ssgan_bench.report":
+            reported.append(arguments)
+            return 2 if len(reported) == 1 else 0
         timed.append(arguments[2])
         if len(timed) == 2:
             return None  # its time is up
@@ -175,25 +188,15 @@ def test_benchmarks_are_timed_file_by_file_and_kept(
         Path(path).write_text(json.dumps({"machine_info": {}, "benchmarks": [{"name": arguments[2]}]}))
         return 0
 
-    reported: list[list[str]] = []
-
-    def report(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        reported.append(command)
-        return subprocess.CompletedProcess(
-            command, len(reported) == 1 and 2, stdout="", stderr="error: no such command\n"
-        )
-
     monkeypatch.setattr(how, "run_module", run)
     monkeypatch.setattr(how, "_files_with", lambda *_: ("a.py", "b.py"))
     (benchmarks,) = [piece for piece in pieces(()) if piece.name == "benchmarks"]
-    monkeypatch.setattr(subprocess, "run", report)
-    monkeypatch.setattr("ssgan_bench.records.provenance.git_commit", lambda: None)
     benchmarks.run(benchmarks, site, 100)
     assert not reported
     benchmarks.run(benchmarks, site, 100)
     assert timed == ["a.py", "b.py", "b.py"]
-    assert "no page of them: error: no such command" in capsys.readouterr().out
-    assert "timed, no page" in missing_table([benchmarks], site)
+    assert site.failures == {"benchmarks": "failed with exit code 2"}  # the page; the times are kept
+    assert not site.is_made(benchmarks)
     benchmarks.run(benchmarks, site, 100)
     assert timed == ["a.py", "b.py", "b.py"]
     assert site.is_made(benchmarks)

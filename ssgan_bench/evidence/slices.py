@@ -2,7 +2,7 @@
 
 import time
 
-from ssgan_bench.evidence.pieces import PRESET, is_timed
+from ssgan_bench.evidence.pieces import PRESET
 from ssgan_bench.evidence.site import ROOT, Piece, Site
 
 STOP_SECONDS = 30.0
@@ -42,7 +42,7 @@ def missing_table(todo: list[Piece], site: Site) -> str:
 
 def _progress(piece: Piece, site: Site) -> str:
     if piece.data is None:
-        return "timed, no page" if is_timed(piece, site) else "missing"
+        return "missing"
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.plan import make_plan
     from ssgan_bench.trials.study_file import read_study
@@ -61,8 +61,6 @@ def _needs(piece: Piece, site: Site) -> str:
 
         if not is_present(piece.data, site.data_root):
             needs.append(f"{piece.data} in --data-dir, or a network")
-    if is_timed(piece, site):
-        needs.append("python -m ssgan_bench.report benchmarks")
     if piece.name in site.failures:
         needs.append("a look at the lines above")
     return ", ".join(needs) or "another slice"

@@ -71,20 +71,22 @@ class LabelSpreading(ClassicalMethod):
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
         options = self.options
+        rows = np.concatenate([labeled, unlabeled])
+        nearest = Nearest(rows, options.n_neighbors)
 
-        def graph(rows: Array, others: Array) -> Any:
-            """Make scikit-learn's graph for kernel="knn", in the shape that it asks of a callable: (rows, others)."""
-            neighbors = nearest(rows, others, options.n_neighbors)
+        def graph(known: Array, others: Array) -> Any:
+            """Make scikit-learn's graph for kernel="knn", in the shape that it asks of a callable: (known, others)."""
+            neighbors = nearest(others)
             starts = np.arange(0, neighbors.size + 1, options.n_neighbors)
-            joined = csr_array((np.ones(neighbors.size), neighbors.ravel(), starts), (len(others), len(rows)))
-            return joined if others is rows else joined.T
+            joined = csr_array((np.ones(neighbors.size), neighbors.ravel(), starts), (len(others), len(known)))
+            return joined if others is known else joined.T
 
         model = Spreading(kernel=graph, alpha=options.alpha, max_iter=options.max_iter)
         no_labels = np.full(len(unlabeled), -1, dtype=np.int64)  # scikit-learn's word for "unlabeled"
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             try:
-                model.fit(np.concatenate([labeled, unlabeled]), np.concatenate([labels, no_labels]))
+                model.fit(rows, np.concatenate([labels, no_labels]))
             except ConvergenceWarning:
                 raise RuntimeError(
                     f"label spreading still moves after method.max_iter = {options.max_iter} repetitions; raise it"
@@ -100,25 +102,29 @@ class LabelSpreading(ClassicalMethod):
         return predict
 
 
-def nearest(rows: Array, others: Array, count: int) -> NDArray[np.int64]:
-    """Find the `count` rows (n, P) nearest to each of the others (m, P) by Euclidean distance, nearest first.
+class Nearest:
+    """Finds which rows (n, P) are nearest to others by Euclidean distance.
 
-    Candidates come from a product of matrices in float32, which is what takes the time and is twice as fast as
-    scikit-learn's in float64; of these, float64 distances choose.
-
-    Returns:
-        (m, count) indices of rows.
+    Candidates come from a product of matrices in float32, which is what takes the time; of these, float64 distances
+    choose.
     """
-    center = rows.mean(axis=0)  # distances between centered rows lose fewer digits
-    single = torch.from_numpy(rows - center).float()
-    half_squares = single.square().sum(dim=1) / 2
-    num_candidates = min(count + SPARE_CANDIDATES, len(rows))
-    found = np.empty((len(others), count), dtype=np.int64)
-    for start in range(0, len(others), CHUNK):
-        chunk = others[start : start + CHUNK]
-        closeness = torch.from_numpy(chunk - center).float() @ single.T - half_squares
-        candidates = closeness.topk(num_candidates, dim=1).indices.numpy()
-        exact = np.stack([np.square(rows[c] - row).sum(axis=1) for c, row in zip(candidates, chunk, strict=True)])
-        order = np.lexsort((candidates, exact), axis=1)[:, :count]
-        found[start : start + CHUNK] = np.take_along_axis(candidates, order, axis=1)
-    return found
+
+    def __init__(self, rows: Array, count: int):
+        self._rows, self._count = rows, count
+        self._center = torch.from_numpy(rows.mean(axis=0)).float()  # between centered rows fewer digits are lost
+        self._single = torch.from_numpy(rows).float().sub_(self._center)
+        self._half_squares = self._single.square().sum(dim=1) / 2
+
+    def __call__(self, others: Array) -> NDArray[np.int64]:
+        """Find the nearest rows of each of the others (m, P), nearest first: (m, count) indices of rows."""
+        num_candidates = min(self._count + SPARE_CANDIDATES, len(self._rows))
+        found = np.empty((len(others), self._count), dtype=np.int64)
+        for start in range(0, len(others), CHUNK):
+            chunk = others[start : start + CHUNK]
+            closeness = torch.from_numpy(chunk).float().sub_(self._center) @ self._single.T - self._half_squares
+            candidates = closeness.topk(num_candidates, dim=1).indices.numpy()
+            pairs = zip(candidates, chunk, strict=True)
+            exact = np.stack([np.square(self._rows[index] - row).sum(axis=1) for index, row in pairs])
+            order = np.lexsort((candidates, exact), axis=1)[:, : self._count]
+            found[start : start + CHUNK] = np.take_along_axis(candidates, order, axis=1)
+        return found

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from ssgan_bench.reporting.compare import ArmTest, Comparison, Key, compare, load, setup_differences
 from ssgan_bench.reporting.document import Block, Bullets, Document, Figure, Figures, Links, Section, Table, Text
-from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded, to_bytes
+from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded
 from ssgan_bench.reporting.evidence import METRICS, csv_text
 from ssgan_bench.reporting.frames import ALPHA
 from ssgan_bench.reporting.page import replace_folder, write_document
@@ -46,19 +46,8 @@ def write_comparison(first: Path, second: Path, folder: Path | None) -> tuple[st
     comparison = compare(load(first), load(second), names)
     document, csv = build(comparison, names)
     if folder is not None:
-
-        def fill(new: Path) -> None:
-            for name in ("tables", "figures"):
-                (new / name).mkdir()
-            for path, text in csv.items():
-                (new / path).write_bytes(text.encode())
-            if comparison.groups:
-                svg, png = to_bytes(draw_pairs(comparison))
-                (new / "figures" / "pairs.svg").write_bytes(svg)
-                (new / "figures" / "pairs.png").write_bytes(png)
-            write_document(new, document)
-
-        replace_folder(folder, fill)
+        drawings = {"pairs": lambda: draw_pairs(comparison)} if comparison.groups else {}
+        replace_folder(folder, lambda new: write_document(new, document, csv, drawings))
     table = plain(_side_by_side(comparison, unit_of(comparison.first)))
     return "\n\n".join(document.answer), table, None if folder is None else folder / "index.html"
 

@@ -6,12 +6,13 @@ Equal evidence gives equal bytes.
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
+from matplotlib.figure import Figure
 
 from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.records.store import RecordStore, SearchStore
@@ -142,20 +143,35 @@ def _refuse_other_content(report_dir: Path, has_evidence: bool) -> None:
 def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str]:
     analysis = analyze(evidence)
     document, parts = build(analysis)
-    for name in ("tables", "figures"):
-        (folder / name).mkdir()
-    for path, text in parts.csv.items():
-        (folder / path).write_bytes(text.encode())
-    for name, draw in parts.drawings.items():
-        svg, png = to_bytes(draw()) if figures else (b"", b"")
-        (folder / "figures" / f"{name}.svg").write_bytes(svg)
-        (folder / "figures" / f"{name}.png").write_bytes(png)
-    write_document(folder, document)
+    write_document(folder, document, parts.csv, parts.drawings, figures=figures)
     return "\n\n".join(document.answer), plain(main_table(analysis))
 
 
-def write_document(folder: Path, document: Document) -> None:
-    """Write a document as index.html, report.md and tables/*.tex; its figures and samples are there already."""
+def write_document(
+    folder: Path,
+    document: Document,
+    csv: Mapping[str, str],
+    drawings: Mapping[str, Callable[[], Figure]],
+    *,
+    figures: bool = True,
+) -> None:
+    """Write a document as index.html, report.md, tables/ and figures/; its samples are there already.
+
+    Args:
+        folder: new; without tables/ and figures/.
+        document: what to write.
+        csv: text of its CSV files by path, e.g. "tables/main.csv".
+        drawings: what draws its figures, by name.
+        figures: whether to draw them, most of the time; else their files are empty.
+    """
+    for name in ("tables", "figures"):
+        (folder / name).mkdir()
+    for path, text in csv.items():
+        (folder / path).write_bytes(text.encode())
+    for name, drawing in drawings.items():
+        svg, png = to_bytes(drawing()) if figures else (b"", b"")
+        (folder / "figures" / f"{name}.svg").write_bytes(svg)
+        (folder / "figures" / f"{name}.png").write_bytes(png)
 
     def draw(name: str) -> str:
         svg, png = (folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png"))

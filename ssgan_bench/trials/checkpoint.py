@@ -21,6 +21,8 @@ from ssgan_bench.config import RunConfig
 from ssgan_bench.records.provenance import code_digest
 from ssgan_bench.records.store import write_atomically
 
+FORMAT = 1
+"""Version of what is saved; raise it with a change in trials/run.py or training that older files do not fit."""
 MIN_SECONDS = 60.0
 """Between two checkpoints, and from the start of a run to its first: a short run never writes one, a long one loses
 at most this and the time between two evaluations."""
@@ -31,7 +33,8 @@ class Checkpoint:
 
     def __init__(self, folder: Path, cell_id: str, config: RunConfig, dataset_sha256: str, device_name: str):
         self._path = folder / "checkpoints" / f"{cell_id}.pt"
-        self._identity = {
+        self._identity: dict[str, str | int] = {
+            "format": FORMAT,
             "protocol": PROTOCOL_VERSION,
             "config": config.digest(),
             "dataset": dataset_sha256,

@@ -1,4 +1,4 @@
-"""Where the study files are: a name on the command line becomes a path."""
+"""Where the study files are: a name on the command line becomes a path, or all names a list."""
 
 import importlib.metadata
 from pathlib import Path

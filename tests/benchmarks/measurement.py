@@ -21,20 +21,14 @@ from workloads import Workload
 
 from ssgan_bench.networks.subpixel import ConvTranspose2d
 from ssgan_bench.records.provenance import cpu_name, git_commit
+from ssgan_bench.reporting.benchmark_files import Measured
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices whose product gives the peak."""
 PEAK_SECONDS = 0.5
 """Per size."""
-FIELDS = (
-    *("unit", "part", "network", "method", "width", "image_size", "batch_size", "units_per_call"),
-    *("step_time_ms", "device_time_ms", "first_step_ms", "warmup_ms", "images_per_second"),
-    *("flop_per_step", "achieved_flops", "matmul_peak_flops", "share_of_peak", "peak_memory_mib"),
-    *("plain_step_time_ms", "speedup_over_plain", "speedup_low", "speedup_high"),
-    *("device", "device_name", "driver", "torch", "precision", "num_threads", "commit"),
-)
-"""Of `extra_info`; a step is one unit of what the benchmark repeats, times are of one step."""
+FIELDS = tuple(Measured.model_fields)
+"""Of `extra_info`: what the report reads."""
 
 
 def as_parameters(workloads: list[Workload]) -> list[Any]:
@@ -44,19 +38,18 @@ def as_parameters(workloads: list[Workload]) -> list[Any]:
 
 
 @functools.cache
-def matmul_peak_flops(device: str, precision: str, num_threads: int) -> float:
-    """Best FLOP/s of square matrix products in this process; measured once per precision and thread count.
+def matmul_peak_flops(device: str, num_threads: int) -> float:
+    """Best FLOP/s of square float32 matrix products in this process; measured once per device and thread count.
 
     Args:
         device: "cpu" or "cuda".
-        precision: a key of DTYPES.
         num_threads: what PyTorch uses now.
     """
     assert num_threads == torch.get_num_threads()
     repeats = 10 if device == "cuda" else 1  # on a GPU a single product is short beside its launch
     best = 0.0
     for size in PEAK_SIZES[device]:
-        a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
+        a, b = (torch.randn(size, size, device=device) for _ in range(2))
         out = torch.empty_like(a)
         end = time.perf_counter() + PEAK_SECONDS
         tries = 0
@@ -113,7 +106,7 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def synchronized(work: Callable[[], object], device: str, device_ms: list[float]) -> Callable[[], None]:
+def synchronized(work: Callable[[], None], device: str, device_ms: list[float]) -> Callable[[], None]:
     """Make `work` wait for the device; on a GPU the time by CUDA events is appended to `device_ms` at every call."""
 
     def on_cuda() -> None:
@@ -124,7 +117,7 @@ def synchronized(work: Callable[[], object], device: str, device_ms: list[float]
         torch.cuda.synchronize()
         device_ms.append(start.elapsed_time(end))
 
-    return on_cuda if device == "cuda" else lambda: (work(), None)[1]
+    return on_cuda if device == "cuda" else work
 
 
 def timed_seconds(work: Callable[[], object], device: str) -> float:
@@ -156,7 +149,6 @@ def save(
     images: float | None = None,
     flop: int | None = None,
     device_ms: list[float] | None = None,
-    precision: str = "fp32",
     **more: Any,
 ) -> None:
     """Fill in `extra_info`, and the group; call it last, in the process and with the threads that were timed.
@@ -169,7 +161,6 @@ def save(
         images: per step.
         flop: per step.
         device_ms: milliseconds of each call by CUDA events, those of warm-up calls first.
-        precision: a key of DTYPES.
         more: further fields of FIELDS.
 
     Raises:
@@ -182,12 +173,12 @@ def save(
         "unit": unit,
         "units_per_call": count,
         "flop_per_step": flop,
-        "matmul_peak_flops": None if flop is None else matmul_peak_flops(device, precision, num_threads),
+        "matmul_peak_flops": None if flop is None else matmul_peak_flops(device, num_threads),
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         "driver": driver_version() if device == "cuda" else None,
         "torch": torch.__version__,
-        "precision": precision,
+        "precision": "fp32",
         "num_threads": num_threads,
         "commit": git_commit(),
         **more,

@@ -4,14 +4,9 @@ import sys
 
 import pytest
 import torch
-from measurement import FIELDS, PeakMemory, count_flop
+from measurement import PeakMemory, count_flop
 
 from ssgan_bench.networks.conv import Generator
-from ssgan_bench.reporting.benchmark_files import Measured
-
-
-def test_the_report_reads_every_field_that_is_saved() -> None:
-    assert set(FIELDS) == Measured.model_fields.keys()
 
 
 def test_flop_are_those_of_the_layers_by_definition() -> None:

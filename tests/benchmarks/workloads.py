@@ -7,7 +7,6 @@ The others change one size of these, for the scaling. The narrow ones take 1 CPU
 article's take all cores, and at most 8 images per batch on a CPU, where one step of them takes a second or more.
 """
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.splits import Splits, make_splits
 from ssgan_bench.methods.base import Method
+from ssgan_bench.records.provenance import num_cores
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import Trainer
 
@@ -27,11 +27,6 @@ METHODS = {
     "article": {"preset": "article"},
     "improved_gan": {"preset": "improved_gan"},
 }
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ def test_a_stopped_run_goes_on_to_the_record_it_would_have_had(
     assert steps == [undisturbed.curves[-1].step]
     assert but_for_times(record) == but_for_times(undisturbed)
     assert record.status == "complete"
-    samples = [RecordStore(tmp_path / name).folder / file for file in record.sample_files for name in ("stopped",)]
-    assert all(path.exists() for path in samples)
+    assert bool(record.sample_files) == (case[1] != "supervised_only")
+    assert all((runner.store.folder / file).exists() for file in record.sample_files)
     assert record.timing is not None
     assert record.timing.train_seconds > 0
     assert file_of(runner.store.folder, cell).exists()
@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_counts_as_none(
     assert len(steps) == EVALUATIONS
 
 
-@pytest.mark.parametrize("what", ["code", "cell", "data"])
+@pytest.mark.parametrize("what", ["code", "cell", "data", "format"])
 def test_a_foreign_checkpoint_counts_as_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, cell = CELLS[CASES[0]]
     runner = runner_of(plan, tmp_path)
@@ -140,6 +140,8 @@ def test_a_foreign_checkpoint_counts_as_none(what: str, tmp_path: Path, monkeypa
         stop_after(monkeypatch, runner, cell, snapshots=2)
     if what == "code":
         monkeypatch.setattr(checkpoint, "code_digest", lambda: "that of another version")
+    if what == "format":
+        monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     if what == "data":
         original = run.Checkpoint
         monkeypatch.setattr(run, "Checkpoint", lambda f, c, config, sha256, d: original(f, c, config, "other", d))
