@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_runs import ENVIRONMENT, TIMEOUT, command, command_line, main
 
 from ssgan_bench import study
 from ssgan_bench.records.schema import RunRecord
@@ -35,9 +36,6 @@ base.train = { epochs = 1, batch_size = 64, labeled_batch_size = 16, evaluations
 factors = [{ key = "data.num_labels", label = "Labels", levels = [20] }]
 presets.quick = { description = "For tests.", seeds = 2 }
 """
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-TIMEOUT = 900
-"""Seconds that nothing here takes, however busy the machine is: it ends a test that hangs."""
 
 
 @pytest.fixture(scope="session")
@@ -61,26 +59,6 @@ def out(finished: tuple[Path, list[str]], tmp_path: Path) -> Path:
     """A copy of the finished output folder."""
     shutil.copytree(finished[0], tmp_path / "out")
     return tmp_path / "out"
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command_line(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT)
-
-
-def command_line(tiny: object, out: object, *more: object) -> list[str]:
-    start = [sys.executable, "-m", "ssgan_bench.study", str(tiny), "--out", str(out), "--no-report", "--workers", "1"]
-    return start + [str(argument) for argument in more]
-
-
-def main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of the command line, run in this process."""
-    capsys.readouterr()
-    try:
-        code = study.main([str(argument) for argument in arguments])
-    except SystemExit as stop:  # argparse
-        code = int(stop.code or 0)
-    output = capsys.readouterr()
-    return code, output.out, output.err
 
 
 def folder_of(out: Path) -> Path:

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from test_study_cli import ENVIRONMENT, command_line, main
+from command_runs import command, main
 
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting import write_report
@@ -49,7 +48,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """An output folder with a whole tuned study, and the lines it printed."""
     out = tmp_path_factory.mktemp("finished")
-    done = subprocess.run(command_line(tiny, out), capture_output=True, text=True, env=ENVIRONMENT, timeout=600)
+    done = command(tiny, out)
     assert (done.returncode, done.stderr) == (0, "")
     return out, done.stdout.splitlines()
 

@@ -1,14 +1,17 @@
-"""The run folder fixture of the report tests."""
+"""Fixtures of the report tests: run folders, their analysis, a report, and figures that are not drawn."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import make_record, png
+from synthetic import BUDGETS, TWO, lost, make_plan, make_record, png
 
 from ssgan_bench.records.schema import Cell, StudyPlan
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.reporting import write_report
+from ssgan_bench.reporting.analysis import analyze
+from ssgan_bench.reporting.evidence import read_evidence, write_evidence
 
 Store = Callable[..., RecordStore]
 
@@ -38,3 +41,39 @@ def make_store(tmp_path: Path) -> Store:
         return store
 
     return build
+
+
+@pytest.fixture
+def analyzed(make_store, tmp_path):
+    """Analyze a plan whose cells have the error rates that `error(cell)` gives; None is a run that failed."""
+
+    def run(plan, error):
+        def change(cell):
+            value = error(cell)
+            return lost(status="failed", error="boom") if value is None else {"error_rate": value, "points": 1}
+
+        folder = tmp_path / "evidence"
+        folder.mkdir()
+        write_evidence(make_store(plan, change), folder)
+        return analyze(read_evidence(folder))
+
+    return run
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Do not render the figures, which takes most of a report's time, where a test is about other things."""
+    monkeypatch.setattr("ssgan_bench.reporting.page.to_bytes", lambda figure: (b"<svg/>", b"png"))
+
+
+@pytest.fixture
+def report(make_store, tmp_path):
+    """Two arms, two budgets, eight seeds, one run diverged; the report of it."""
+    plan = make_plan(arms=TWO, factors=(BUDGETS,))
+    worst = plan.cells[-1]
+    store = make_store(
+        plan,
+        lambda cell: lost(status="diverged", diverged_step=7) if cell is worst else {},
+        samples=True,
+    )
+    return store, write_report(store, tmp_path / "report"), tmp_path / "report"

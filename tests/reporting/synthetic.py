@@ -1,10 +1,12 @@
 """Builders of synthetic studies: plans and records as the runner writes them, without any training."""
 
+import csv
 import hashlib
 import io
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from ssgan_bench.records.schema import (
     StudyPlan,
     Timing,
 )
+from ssgan_bench.reporting.sections import build
 
 ARMS = (
     ("supervised_only", "Labels only"),
@@ -29,6 +32,8 @@ ARMS = (
     ("ssgan_matching", "SSGAN with feature matching (article)"),
     ("improved_gan", "K-logit GAN with feature matching"),
 )
+TWO = ARMS[:1] + ARMS[3:]
+BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
 METHODS = {
     "supervised_only": "supervised",
     "label_spreading": "label_spreading",
@@ -216,3 +221,23 @@ def with_losses(plan: StudyPlan) -> Callable[[Cell], dict[str, Any] | None]:
         return None if where == ("ssgan_no_matching", 50, 7) else {}
 
     return change
+
+
+def wobble(cell, size=0.001):
+    """Noise that differs between arms, with both signs."""
+    seeds = [cell.split_seed, cell.model_seed, len(cell.arm), int(cell.levels["data.num_labels"])]
+    return float(np.random.default_rng(seeds).normal(0, size))
+
+
+def box(analysis):
+    document, _ = build(analysis)
+    (section,) = [section for section in document.sections if section.anchor == "certainty"]
+    return section.blocks[0].items
+
+
+def rows_of(parts, path):
+    return list(csv.DictReader(io.StringIO(parts.csv[path])))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))

@@ -59,11 +59,6 @@ def read_rows(path):
     return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
 
 
-@pytest.fixture
-def blank_figures(monkeypatch):
-    monkeypatch.setattr("ssgan_bench.reporting.page.to_bytes", lambda figure: (b"<svg/>", b"png"))
-
-
 @pytest.mark.usefixtures("blank_figures")
 def test_a_report_without_measured_samples_says_nothing_of_them(make_store, tmp_path):
     result = write_report(make_store(make_plan(factors=(BUDGETS,))), tmp_path / "report")
