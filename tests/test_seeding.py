@@ -72,3 +72,15 @@ def test_determinism_switches_are_set():
     make_deterministic(num_threads=2)
     assert torch.get_num_threads() == 2
     assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 784, 10), (100, 784, 1000), (512, 1024, 2048), (1, 5000, 1)])
+@pytest.mark.usefixtures("restored_settings")
+def test_products_on_a_cpu_are_true_float32(rows, inner, columns):
+    make_deterministic(num_threads=1)
+    stream = torch.Generator().manual_seed(1)
+    left = torch.randn(rows, inner, generator=stream)
+    right = torch.randn(inner, columns, generator=stream)
+    exact = left.double() @ right.double()
+    scale = left.double().norm(dim=1, keepdim=True) * right.double().norm(dim=0)
+    assert ((left @ right - exact).abs() / scale).max() < 1e-6  # bfloat16: about 1e-3
