@@ -26,6 +26,14 @@ Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+def since_default(value: Any) -> Any:
+    """Mark an option that came later: at `value`, which is what was done before, it is left out of the plain data.
+
+    So runs that do not use it keep their digest, and with it their cell, checkpoint and record.
+    """
+    return Field(exclude_if=lambda given: given == value)
+
+
 class ConfigError(ValueError):
     """The user's input is wrong; the message says what, where, and what to do. Shown without a traceback."""
 
@@ -151,6 +159,12 @@ class TrainConfig(Frozen):
     """Strength of the random affine distortion of real images, labeled and unlabeled (data/augment.py); 0 is off."""
     weight_average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of a moving average of the weights, used for evaluation; None evaluates the weights themselves."""
+    precision: Annotated[Literal["fp32", "bf16"], since_default("fp32")] = "fp32"
+    """Of convolutions and matrix products: fp32, or bf16, in which a GPU and wide networks on a CPU with bfloat16 units
+    are faster. Weights, their updates, losses and what the networks give out are float32 either way."""
+    channels_last: Annotated[bool, since_default(False)] = False
+    """Keep the weights of convolutions in the order (O, H, W, I), which bf16 on a GPU wants; results are equal up to
+    rounding."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run. Part of the configuration, since it changes the order of floating-point sums."""
 

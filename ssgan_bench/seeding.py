@@ -36,8 +36,8 @@ def make_deterministic(num_threads: int) -> None:
     """Make runs on a CPU bitwise repeatable (fixed thread count) and runs on a GPU nearly so, in true float32."""
     torch.set_num_threads(num_threads)
     torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
-    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     _let_onednn_multiply_float32()
@@ -51,7 +51,7 @@ def _let_onednn_multiply_float32() -> None:
     public way to oneDNN is to permit bfloat16 products. It uses the permission on processors with AMX, where it is
     withdrawn, since a product shows it.
     """
-    matmul = torch.backends.mkldnn.matmul
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     stream = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 256, 256, generator=stream)
     matmul.fp32_precision = "bf16"

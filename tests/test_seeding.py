@@ -74,7 +74,7 @@ def test_determinism_switches_are_set():
     assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
 
 
-@pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 784, 10), (100, 784, 1000), (512, 1024, 2048), (1, 5000, 1)])
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 784, 10), (100, 784, 1000), (512, 1024, 2048)])
 @pytest.mark.usefixtures("restored_settings")
 def test_products_on_a_cpu_are_true_float32(rows, inner, columns):
     make_deterministic(num_threads=1)

@@ -8,13 +8,13 @@ is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matchi
 """
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from ssgan_bench.config import MethodConfig, RunConfig, Weight
+from ssgan_bench.config import MethodConfig, RunConfig, Weight, since_default
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator, build_generator
 from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
@@ -61,6 +61,10 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     feature_matching_reduction: Literal["mean", "sum"] = "mean"
     """Over the D features."""
     consistency_weight: Weight = 0.0
+    reuse_real_features: Annotated[bool, since_default(False)] = False
+    """Match the features that the discriminator's update computed, one update old, with its dropout, instead of
+    passing the real images through the updated discriminator once more; batch norm then sees them once per step. Saves
+    a tenth of the step."""
 
     presets: ClassVar = {
         "article": {},
@@ -70,6 +74,11 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     @model_validator(mode="after")
     def _generator_learns(self) -> "SsganConfig":
         matches = self.feature_matching != "off" and self.feature_matching_weight > 0
+        if self.reuse_real_features and self.real_and_fake == "joint":
+            raise ValueError(
+                "reuse_real_features with real_and_fake = 'joint': the generator's update would see generated images "
+                "in a batch of their own; use 'separate'"
+            )
         if self.adversarial_weight == 0 and not matches:
             raise ValueError("adversarial_weight = 0 and no feature matching: the generator would learn nothing")
         return self
@@ -84,6 +93,7 @@ class Ssgan(NetworkMethod):
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         assert isinstance(config.method, SsganConfig)
         self.options = config.method
+        self._real_features: Tensor | None = None
         self.real_logit = REAL_LOGITS[self.options.head]
         if self.options.head == "logsumexp":
             num_logits, self.cross_entropy = num_classes, cross_entropy_class_logits
@@ -98,10 +108,12 @@ class Ssgan(NetworkMethod):
         with torch.no_grad():  # the generator is not updated here, but its batch-norm statistics move
             fake_images = self.generator(z)
         if self.options.real_and_fake == "joint":
-            (_, logits_on_real), (_, logits_on_fake) = self._discriminate_together(real.images, fake_images)
+            on_both = self._discriminate_together(real.images, fake_images)
+            (features_on_real, logits_on_real), (_, logits_on_fake) = on_both
         else:
-            _, logits_on_real = self.discriminator(real.images)
+            features_on_real, logits_on_real = self.discriminator(real.images)
             _, logits_on_fake = self.discriminator(fake_images)
+        self._real_features = features_on_real.detach()[real.unlabeled] if self.options.reuse_real_features else None
         on_real, on_fake = self.real_logit(logits_on_real), self.real_logit(logits_on_fake)
         weight = self.options.real_fake_weight
         losses = {
@@ -115,7 +127,10 @@ class Ssgan(NetworkMethod):
         assert self.generator is not None
         options = self.options
         real_images, fake_images = real.images[real.unlabeled], self.generator(z)
-        if options.real_and_fake == "joint":
+        if self._real_features is not None:
+            real_features = self._real_features
+            fake_features, logits_on_fake = self.discriminator(fake_images)
+        elif options.real_and_fake == "joint":
             (real_features, _), (fake_features, logits_on_fake) = self._discriminate_together(real_images, fake_images)
         else:
             fake_features, logits_on_fake = self.discriminator(fake_images)

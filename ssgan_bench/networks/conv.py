@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from ssgan_bench.networks.layers import Dropout
-from ssgan_bench.networks.subpixel import ConvTranspose2d
 
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
@@ -123,13 +122,13 @@ class Generator(nn.Module):
         """
         super().__init__()
 
-        def deconv(num_in: int, num_out: int, factor: int) -> ConvTranspose2d:
+        def deconv(num_in: int, num_out: int, factor: int) -> nn.ConvTranspose2d:
             kernel, padding = KERNEL_AND_PADDING[factor]
-            return ConvTranspose2d(num_in, num_out, kernel, factor, padding)
+            return nn.ConvTranspose2d(num_in, num_out, kernel, factor, padding)
 
         first, second, third = reversed(_strides(image_size))
         self.latent_dim = latent_dim
-        self.deconv1 = ConvTranspose2d(latent_dim, 4 * width, kernel_size=4)
+        self.deconv1 = nn.ConvTranspose2d(latent_dim, 4 * width, kernel_size=4)
         self.norm1 = _batch_norm(4 * width, norm_momentum)
         self.deconv2 = deconv(4 * width, 2 * width, first)
         self.norm2 = _batch_norm(2 * width, norm_momentum)

@@ -108,6 +108,13 @@ class Trainer:
         self.optimizers = [
             make_optimizer(network.to(self.device), config.optimizer, decay) for network, decay in weight_decays.items()
         ]
+        if config.train.channels_last:
+            for network in self._networks():
+                network.to(memory_format=torch.channels_last)
+        self._mixed = config.train.precision == "bf16"
+        if self._mixed:
+            for network in self._networks():
+                network.register_forward_hook(_outputs_in_float32)
         decay = config.train.weight_average
         self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
         self.method.teacher = None if self.average is None else self.average.network
@@ -136,6 +143,10 @@ class Trainer:
     def _networks(self) -> list[nn.Module]:
         return [net for net in (self.method.discriminator, self.method.generator) if net is not None]
 
+    def _passes(self) -> torch.autocast:
+        """A context in which convolutions and matrix products have the configured precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed)
+
     def latent(self, name: str, count: int, step: int) -> Tensor:
         """Draw z (count, Z) of the named stream on the device."""
         assert self.method.generator is not None
@@ -151,10 +162,12 @@ class Trainer:
         real = self.batches(step)
         seed_layers(config.model_seed, "layers", step)
         z = None if method.generator is None else self.latent("z", config.train.batch_size, step)
-        losses = method.discriminator_losses(real, z)
+        with self._passes():
+            losses = method.discriminator_losses(real, z)
         terms = update(self.optimizers[0], method.discriminator, losses)
         if method.generator is not None and z is not None:
-            losses = method.generator_losses(real, z)
+            with self._passes():
+                losses = method.generator_losses(real, z)
             terms |= update(self.optimizers[1], method.generator, losses)
         if self.average is not None:
             self.average.update(method.discriminator)
@@ -169,14 +182,21 @@ class Trainer:
     def classify(self, images: Tensor) -> Tensor:
         """Class logits (B, K) of images (B, C, H, W) by the evaluated (averaged, if configured) discriminator."""
         network = self.average.network if self.average else self.method.discriminator
-        return self.method.class_logits(network(images)[1])
+        with self._passes():
+            return self.method.class_logits(network(images)[1])
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
         """Generate (count, C, H, W) images from a fixed z."""
         assert self.method.generator is not None
         latents = torch.split(self.latent("z/samples", count, 0), SAMPLE_BATCH_SIZE)
-        return torch.cat([self.method.generator(z) for z in latents])
+        with self._passes():
+            return torch.cat([self.method.generator(z) for z in latents])
+
+
+def _outputs_in_float32(network: nn.Module, inputs: object, outputs: Tensor | tuple[Tensor, ...]) -> object:
+    """Forward hook under bf16: losses, and whatever else reads the outputs, are computed in float32."""
+    return outputs.float() if isinstance(outputs, Tensor) else tuple(output.float() for output in outputs)
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

@@ -64,11 +64,7 @@ def test_article_sizes_have_the_article_parameter_counts():
 
 
 def test_article_step_takes_441_gflop_per_image():
-    """One generator pass feeds both updates, and D's weight gradients are not computed in G's update.
-
-    Counted on the meta device, where the layers are PyTorch's own: the rearranged ones for CPUs multiply
-    some zeros.
-    """
+    """One generator pass feeds both updates, and D's weight gradients are not computed in G's update."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         discriminator, generator = Discriminator(64, dropout=0), Generator(64, dropout=0)
         images, z = torch.zeros(2, 1, 64, 64), torch.zeros(2, 100)

@@ -1,0 +1,90 @@
+"""Options that make a step faster compute what the plain step computes, up to the stated tolerances."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tiny_runs import networks_of, tiny_config, tiny_trainer
+
+METHODS = [{"name": "supervised"}, {"preset": "article"}, {"preset": "improved_gan"}]
+NO_DROPOUT = {"dropout": 0.0}
+ROUNDING = (1e-5, 1e-5)
+BFLOAT16 = (0.02, 0.2)
+"""Relative, of losses and of all gradients together; bfloat16 has 8 bits of precision, and batch norm over the few
+images of these runs loses some of them on the way back."""
+
+
+def gradients(trainer):
+    return torch.cat([p.grad.flatten() for network in trainer._networks() for p in network.parameters()])
+
+
+def assert_alike(plain, fast, tolerances):
+    """Three steps with the same losses, and the first one with the same gradients."""
+    of_losses, of_gradients = tolerances
+    for step in range(3):
+        expected, found = plain.step(step), fast.step(step)
+        assert found.keys() == expected.keys()
+        for name, loss in expected.items():
+            torch.testing.assert_close(found[name], loss, rtol=of_losses, atol=of_losses / 10)
+        if step == 0:
+            difference = gradients(fast) - gradients(plain)
+            assert difference.norm() <= of_gradients * gradients(plain).norm()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_channels_last_changes_rounding_alone(method):
+    plain = tiny_trainer(tiny_config(method=method))
+    fast = tiny_trainer(tiny_config(method=method, train={"channels_last": True}))
+    assert fast.method.discriminator.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert_alike(plain, fast, ROUNDING)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_bfloat16_passes_are_close_and_all_that_stays_is_float32(method):
+    average = {"weight_average": 0.9}
+    plain = tiny_trainer(tiny_config(method=method, network=NO_DROPOUT, train=average))
+    fast = tiny_trainer(tiny_config(method=method, network=NO_DROPOUT, train={**average, "precision": "bf16"}))
+    assert_alike(plain, fast, BFLOAT16)
+    for network in networks_of(fast):
+        assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
+    fast.set_training(False)
+    images = torch.zeros(2, 1, 16, 16)
+    assert fast.classify(images).dtype == torch.float32
+    if fast.method.generator is not None:
+        assert fast.sample(2).dtype == torch.float32
+
+
+def test_bfloat16_is_really_used():
+    seen = []
+    trainer = tiny_trainer(tiny_config(method={"preset": "article"}, train={"precision": "bf16"}))
+    for network in trainer._networks():
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
+                layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    trainer.step(0)
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_reused_features_are_those_of_the_discriminators_update():
+    """With a discriminator that stands still and nothing random in it, it is the same as a fresh pass."""
+    still = {"optimizer": {"learning_rate": 1e-12}, "network": {"dropout": 0.0, "normalization": "none"}}
+    plain = tiny_trainer(tiny_config(method={"preset": "improved_gan"}, **still))
+    fast = tiny_trainer(tiny_config(method={"preset": "improved_gan", "reuse_real_features": True}, **still))
+    assert_alike(plain, fast, ROUNDING)
+
+
+def test_reusing_features_saves_the_pass_of_the_real_images():
+    passes = {}
+    for reuse in (False, True):
+        method = {"preset": "article", "reuse_real_features": reuse}
+        trainer = tiny_trainer(tiny_config(method=method))
+        sizes = []
+        trainer.method.discriminator.register_forward_pre_hook(lambda net, inputs, n=sizes: n.append(len(inputs[0])))
+        trainer.step(0)
+        passes[reuse] = sizes
+    batch_size = trainer.config.train.batch_size
+    assert passes[False] == [*passes[True], batch_size]
+
+
+def test_reused_features_need_separate_batches():
+    with pytest.raises(ValidationError, match=r"reuse_real_features with real_and_fake = 'joint'"):
+        tiny_config(method={"preset": "article", "reuse_real_features": True, "real_and_fake": "joint"})
