@@ -1,6 +1,5 @@
 """The figures of a report, each one panel of a phone's width: `draw_*` take numbers and return a `Figure`."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -11,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssgan_bench.reporting.analysis import Analysis
-from ssgan_bench.reporting.drawing import STYLE, Axis, add_legend, legend_height, line_style, new_panel, padded, short
+from ssgan_bench.reporting.drawing import (
+    STYLE,
+    Axis,
+    add_legend,
+    dodge,
+    legend_height,
+    line_style,
+    new_panel,
+    padded,
+    short,
+)
 from ssgan_bench.reporting.findings import Spread
 from ssgan_bench.reporting.frames import ALPHA, Condition, Values, conditions
 from ssgan_bench.reporting.palette import Look, looks
@@ -234,15 +243,14 @@ def draw_label_efficiency(analysis: Analysis, panel: Condition) -> Figure:
         figure, (axes,) = new_panel(height=3.3 + legend_height([arm.label for arm in arms]))
         counts = sorted(int(level) for level in study.factors[0].levels)
         ticks, texts = [math.log10(count) for count in counts], [level_text(count) for count in counts]
-        gap = min(b - a for a, b in itertools.pairwise(ticks))
         axes.plot([few, many], [few, many], color="#222222", linewidth=0.9, zorder=1)
         for end in (few, many):
             axes.axhline(end, color="#999999", linewidth=0.8, linestyle=":", zorder=1)
         for i, arm in enumerate(arms):
             look = style[arm.name]
             for row in (r for r in rows if r.arm == arm.name):
-                dodge = (i / (len(arms) - 1) - 0.5) * min(0.6, 0.15 * (len(arms) - 1)) * gap if len(arms) > 1 else 0.0
-                place, labels = math.log10(int(row.condition[0])) + dodge, row.labels
+                shift = dodge(i, len(arms), ticks, is_numeric=True)
+                place, labels = math.log10(int(row.condition[0])) + shift, row.labels
                 if not math.isnan(labels.low):
                     ends = [height(labels.low), height(labels.high)]
                     axes.plot([place, place], ends, color=look.color, linewidth=1.4, zorder=3)
