@@ -36,6 +36,7 @@ CHANGES = {
         "width": 5,
         "latent_dim": 7,
         "dropout": 0.2,
+        "fast_dropout": False,
         "normalization": "none",
         "norm_momentum": 0.1,
     },

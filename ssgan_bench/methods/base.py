@@ -109,6 +109,7 @@ def build_discriminator(network: NetworkConfig, image_size: int, channels: int, 
         network.dropout,
         network.norm_momentum,
         network.normalization,
+        fast_dropout=network.fast_dropout,
     )
 
 
@@ -117,5 +118,11 @@ def build_generator(network: NetworkConfig, image_size: int, channels: int) -> G
     if network.family == "mlp":
         return mlp.Generator(image_size, channels, network.latent_dim)
     return conv.Generator(
-        image_size, channels, network.width, network.latent_dim, network.dropout, network.norm_momentum
+        image_size,
+        channels,
+        network.width,
+        network.latent_dim,
+        network.dropout,
+        network.norm_momentum,
+        fast_dropout=network.fast_dropout,
     )

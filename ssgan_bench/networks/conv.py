@@ -53,6 +53,8 @@ class Discriminator(nn.Module):
         dropout: float = 0.3,
         norm_momentum: float = 0.01,
         normalization: Normalization = "batch",
+        *,
+        fast_dropout: bool = True,
     ):
         """Build the layers; weights are random until `layers.init_weights` sets them.
 
@@ -65,6 +67,7 @@ class Discriminator(nn.Module):
             norm_momentum: share of a new batch in batch norm's running statistics, in (0, 1].
             normalization: "batch" as in the article; "weight" (Salimans & Kingma 2016, arXiv:1602.07868) of all
                 convolutions instead; or "none".
+            fast_dropout: of `layers.Dropout`.
         """
         super().__init__()
 
@@ -82,7 +85,7 @@ class Discriminator(nn.Module):
         self.conv3 = conv(2 * width, 4 * width, third)
         self.norm3 = norm(4 * width)
         self.conv4 = nn.Conv2d(4 * width, 8 * width, kernel_size=3)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, fast=fast_dropout)
         self.head = nn.Linear(8 * width, num_logits)
         if normalization == "weight":
             for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
@@ -109,6 +112,8 @@ class Generator(nn.Module):
         latent_dim: int = 100,
         dropout: float = 0.3,
         norm_momentum: float = 0.01,
+        *,
+        fast_dropout: bool = True,
     ):
         """Build the layers; weights are random until `layers.init_weights` sets them.
 
@@ -119,6 +124,7 @@ class Generator(nn.Module):
             latent_dim: Z.
             dropout: drop rate, in [0, 1).
             norm_momentum: share of a new batch in batch norm's running statistics, in (0, 1].
+            fast_dropout: of `layers.Dropout`.
         """
         super().__init__()
 
@@ -135,7 +141,7 @@ class Generator(nn.Module):
         self.deconv3 = deconv(2 * width, width, second)
         self.norm3 = _batch_norm(width, norm_momentum)
         self.deconv4 = deconv(width, channels, third)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, fast=fast_dropout)
 
     def sample_latent(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Draw z (B, Z) ~ N(0, 1) on the generator's device."""

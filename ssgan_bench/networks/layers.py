@@ -63,20 +63,21 @@ class Dropout(nn.Module):
     On a CPU, PyTorch draws the mask one number at a time, which took half of a bfloat16 step of the article's
     networks. There this layer compares 16 random bits with a threshold for each element, one to four times faster, so
     the rate is the nearest multiple of 2^-16. The bits come from a NumPy generator that is seeded by PyTorch's global
-    one at every call. On a GPU, and in compiled code, which fuses its random numbers, it is PyTorch's own dropout.
+    one at every call. On a GPU, in compiled code, which fuses its random numbers, and without `fast` it is PyTorch's own
+    dropout.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, *, fast: bool = True):
         super().__init__()
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"dropout = {rate}: give a drop rate of at least 0 and below 1")
-        self.rate = rate
+        self.rate, self.fast = rate, fast
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape and dtype of x."""
         if not self.training or self.rate == 0.0:
             return x
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.rate)
         dropped = min(round(self.rate * 2**16), 2**16 - 1)  # how many of the 2^16 patterns drop an element
         seed = int(torch.empty((), dtype=torch.int64).random_())

@@ -222,6 +222,16 @@ def test_dropout_repeats_with_the_global_seed_and_is_off_in_evaluation():
     assert layer.eval()(x) is x
 
 
+def test_without_fast_masks_it_is_pytorchs_dropout():
+    x = torch.randn(4, 3, 5, 5, generator=seeded())
+    torch.manual_seed(1)
+    expected = torch.nn.functional.dropout(x, 0.3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(Dropout(0.3, fast=False)(x), expected, rtol=0, atol=0)
+    torch.manual_seed(1)
+    assert not torch.equal(Dropout(0.3)(x), expected)
+
+
 def test_dropout_gradient_is_its_mask():
     torch.manual_seed(0)
     x = torch.ones(100, requires_grad=True)
