@@ -63,8 +63,8 @@ class Dropout(nn.Module):
     On a CPU, PyTorch draws the mask one number at a time, which took half of a bfloat16 step of the article's
     networks. There this layer compares 16 random bits with a threshold for each element, one to four times faster, so
     the rate is the nearest multiple of 2^-16. The bits come from a NumPy generator that is seeded by PyTorch's global
-    one at every call. On a GPU, in compiled code, which fuses its random numbers, and without `fast` it is PyTorch's own
-    dropout.
+    one at every call. On a GPU, in compiled code, which fuses its random numbers, and without `fast` it is PyTorch's
+    own dropout.
     """
 
     def __init__(self, rate: float, *, fast: bool = True):

@@ -22,6 +22,7 @@ from ssgan_bench.reporting.benchmark_files import Measured
 
 PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices whose product gives the peak."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PEAK_SECONDS = 0.5
 """Per size."""
 FIELDS = tuple(Measured.model_fields)
@@ -35,18 +36,19 @@ def as_parameters(workloads: list[Workload]) -> list[Any]:
 
 
 @functools.cache
-def matmul_peak_flops(device: str, num_threads: int) -> float:
-    """Best FLOP/s of square float32 matrix products in this process; measured once per device and thread count.
+def matmul_peak_flops(device: str, num_threads: int, precision: str) -> float:
+    """Best FLOP/s of square matrix products in this process; measured once per device, thread count and precision.
 
     Args:
         device: "cpu" or "cuda".
+        precision: "fp32" or "bf16".
         num_threads: what PyTorch uses now.
     """
     assert num_threads == torch.get_num_threads()
     repeats = 10 if device == "cuda" else 1  # on a GPU a single product is short beside its launch
     best = 0.0
     for size in PEAK_SIZES[device]:
-        a, b = (torch.randn(size, size, device=device) for _ in range(2))
+        a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
         out = torch.empty_like(a)
         end = time.perf_counter() + PEAK_SECONDS
         tries = 0
@@ -139,6 +141,7 @@ def save(
     count: int,
     *,
     device: str,
+    precision: str = "fp32",
     images: float | None = None,
     flop: int | None = None,
     device_ms: list[float] | None = None,
@@ -151,6 +154,7 @@ def save(
         unit: what one step of this benchmark is, e.g. "training step".
         count: steps in a timed call.
         device: "cpu" or "cuda".
+        precision: of convolutions and matrix products.
         images: per step.
         flop: per step.
         device_ms: milliseconds of each call by CUDA events, those of warm-up calls first.
@@ -166,12 +170,12 @@ def save(
         "unit": unit,
         "units_per_call": count,
         "flop_per_step": flop,
-        "matmul_peak_flops": None if flop is None else matmul_peak_flops(device, num_threads),
+        "matmul_peak_flops": None if flop is None else matmul_peak_flops(device, num_threads, precision),
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         "driver": driver_version() if device == "cuda" else None,
         "torch": torch.__version__,
-        "precision": "fp32",
+        "precision": precision,
         "num_threads": num_threads,
         "commit": git_commit(),
         **more,

@@ -1,6 +1,6 @@
 """Time of a training step, and how many times as fast it is as the plain reference.
 
-A timed call does 20 steps of narrow networks, 2 of the article's on a CPU, and then waits for the device. The first
+A timed call does 20 steps of narrow networks, one of the article's on a CPU, and then waits for the device. The first
 step and a quarter of a call come before and are saved apart. Calls of the plain reference alternate with the timed
 ones; the ratio is the median over the pairs. A second trainer takes the same steps untimed, with the same losses.
 """
@@ -104,6 +104,7 @@ def test_training_step(benchmark: BenchmarkFixture, workload: Workload) -> None:
         "training step",
         count,
         device=device,
+        precision=workload.precision,
         images=trainer.batches.images_per_step,
         flop=flop,
         device_ms=device_ms,
