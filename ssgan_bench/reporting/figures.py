@@ -119,7 +119,7 @@ def draw_forest(analysis: Analysis) -> Figure:
         place, ticks, texts = 0.0, [], []
         for arm in arms:
             if not one_each:
-                name = short(analysis.label(arm), 44).split("\n")[0]
+                name = short(analysis.label(arm), 56).split("\n")[0]
                 axes.text(
                     0.01,
                     place,
