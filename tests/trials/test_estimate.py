@@ -1,6 +1,7 @@
 """The estimate is made without the data set and adds up."""
 
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,30 @@ def test_a_fit_by_iterations_is_reckoned_with_those_that_real_images_need(monkey
     assert cost.arms["logistic_regression, data.num_labels = 1200"].run_seconds == pytest.approx(
         12 * 4.5 * 1200**0.5, rel=1e-6
     )
+
+
+def test_other_workers_take_their_cores_while_one_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[list[bool]] = []
+    started: list[subprocess.Popen[bytes]] = []
+    start, time_arm = subprocess.Popen, estimate_module._time_arm
+
+    def popen(*arguments: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*arguments))
+        return started[-1]
+
+    def timed(*arguments: Any) -> Any:
+        running.append([process.poll() is None for process in started])
+        return time_arm(*arguments)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(estimate_module, "_time_arm", timed)
+    plan = make_plan(read_study(STUDY), "x", "quick", {"network.width": 4, "data.num_labels": [20]}, seeds=1)
+    one = plan.model_copy(update={"cells": plan.cells[:1]})
+    estimate(one, torch.device("cpu"), num_workers=3)
+    assert running == [[True, True]]
+    assert all(process.poll() is not None for process in started)  # none is left
+    estimate(one, torch.device("cpu"), num_workers=1)
+    assert len(started) == 2
 
 
 def test_few_labels_make_no_prediction_slower(monkeypatch: pytest.MonkeyPatch) -> None:
