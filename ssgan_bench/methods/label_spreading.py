@@ -21,6 +21,9 @@ from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all
 
 SPARE_CANDIDATES = 8
 """Images beyond the nearest that are compared exactly: float32 may order near ties otherwise."""
+IMAGES_PER_SORTING = 2000
+"""Choosing among an image's candidates takes as long as comparing it with this many images more: 1,700 in a fit, 2,250
+in a prediction, measured with 500 to 8,000 images of 1,024 pixels (docs/scaling.md)."""
 CHUNK = 512
 """Images whose distances from all others are in memory at once."""
 
@@ -62,7 +65,8 @@ class LabelSpreading(ClassicalMethod):
     @classmethod
     def work(cls, num_labeled: int, num_unlabeled: int, pixels: int) -> Work:
         num_images = num_labeled + num_unlabeled
-        return Work(fit=num_images**2 * pixels, per_image=num_images * pixels)  # the search for neighbors is the work
+        per_image = (num_images + IMAGES_PER_SORTING) * pixels  # the search for neighbors is the work
+        return Work(fit=num_images * per_image, per_image=per_image)
 
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
         # Imported here, because planning a study needs only the options.

@@ -15,8 +15,11 @@ from ssgan_bench.config import MethodConfig, RunConfig
 from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
 
 MOST_ITERATIONS = 10_000
-ASSUMED_CLASSES, ASSUMED_ITERATIONS = 10, 1000
+ASSUMED_CLASSES = 10
 """For the estimate of the work."""
+FEWEST_ITERATIONS, ITERATIONS_PER_ROOT = 50, 4.5
+"""Iterations on MNIST were 54, 93, 142, 204 and 333 with 100, 500, 1,000, 2,000 and 4,000 labels: about 4.5 times the
+square root (docs/scaling.md)."""
 
 
 class LogisticRegressionConfig(MethodConfig):
@@ -41,7 +44,8 @@ class LogisticRegression(ClassicalMethod):
     @classmethod
     def work(cls, num_labeled: int, num_unlabeled: int, pixels: int) -> Work:
         per_image = pixels * ASSUMED_CLASSES
-        return Work(fit=2 * ASSUMED_ITERATIONS * num_labeled * per_image, per_image=per_image)
+        iterations = max(FEWEST_ITERATIONS, ITERATIONS_PER_ROOT * num_labeled**0.5)
+        return Work(fit=2 * iterations * num_labeled * per_image, per_image=per_image, iterations=iterations)
 
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
         # Imported here, because planning a study needs only the options.
@@ -60,4 +64,5 @@ class LogisticRegression(ClassicalMethod):
                     f"logistic regression did not converge in {MOST_ITERATIONS} iterations; lower method.C = "
                     f"{self.options.C}"
                 ) from None
+        self.iterations = int(model.n_iter_.max())
         return lambda rows: over_all_classes(model.predict_proba(rows), model.classes_, self.num_classes)

@@ -1,7 +1,11 @@
 """Estimate what a plan costs by timing a few steps, or a small fit, of each arm on made-up images of its shape."""
 
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +27,14 @@ from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
 TIMED_SECONDS = 1.0
 TIMED_IMAGES = 2000
 """Labeled, and unlabeled, images of a timed fit at most; the rest is reckoned from the method's work."""
+TIMED_FITS = 3
+"""After one that is not timed."""
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
+CELL_SECONDS = 0.055
+"""What a cell costs besides its run: taking it from the queue, closing it, its record (docs/scaling.md)."""
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
+"""Program of a process that takes a core until its parent ends."""
 LABEL_BUDGETS = ("data.num_labels", "data.labeled_rate")
 UNLABELED_SETS = ("data.num_unlabeled", "data.foreign_share")
 """Of no influence on the cost where the number of steps is given."""
@@ -66,8 +76,9 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
         config = RunConfig.model_validate(cell.config)
         name = _cost_name(cell)
         if name not in costs:
-            costs[name] = _time_arm(config, device)
-        seconds += costs[name].run_seconds
+            with _company(num_workers - 1 if device.type == "cpu" else 0):
+                costs[name] = _time_arm(config, device)
+        seconds += costs[name].run_seconds + CELL_SECONDS
         grid_kib = NUM_SAMPLES * config.data.image_size**2 / 1024
         disk_kib += RECORD_KIB + (config.train.evaluations * grid_kib if costs[name].has_samples else 0.0)
     info = describe(config.data.dataset)
@@ -79,6 +90,18 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
         memory_mib=peak_memory_mib(device) + data_mib + max((cost.fit_mib for cost in costs.values()), default=0.0),
         disk_mib=disk_kib / 1024,
     )
+
+
+@contextmanager
+def _company(count: int) -> Iterator[None]:
+    """Take as many cores as the other workers will: beside somebody else's work, each then gets its share only."""
+    others = [subprocess.Popen([sys.executable, "-S", "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def _cost_name(cell: Cell) -> str:
@@ -135,7 +158,7 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
 
 
 def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInfo, device: torch.device) -> ArmCost:
-    """Time a fit to few images and reckon the whole one; on noise, so the iterations of a solver are a guess."""
+    """Time a fit to few images and reckon the whole one; on noise, so the iterations of a solver are assumed ones."""
     num_classes = _num_classes(config.data, info)
     num_labeled, num_others = _set_sizes(config.data, info)
     num_unlabeled = num_others if method.uses_unlabeled else 0
@@ -146,18 +169,23 @@ def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInf
     )
     labels = torch.arange(timed[0], device=device) % num_classes
     try:
-        for _ in range(2):  # the first fit imports scikit-learn
+        fit_seconds = 0.0
+        for attempt in range(1 + TIMED_FITS):
             start = _now(device)
-            classify = method(config, info.channels, num_classes).fit(images[: timed[0]], labels, images[timed[0] :])
-            fit_seconds = _now(device) - start
+            fitted = method(config, info.channels, num_classes)
+            classify = fitted.fit(images[: timed[0]], labels, images[timed[0] :])
+            if attempt > 0:  # the first imports scikit-learn
+                fit_seconds += (_now(device) - start) / TIMED_FITS
     except RuntimeError as error:  # it does not converge
         raise ConfigError(f"{config.method.name}: {error}") from None
+    shape = (TIMED_IMAGES, info.channels, *2 * (info.native_size or size,))
+    tested = torch.from_numpy(numpy_generator(0, "estimate").integers(0, 256, shape, dtype=np.uint8)).to(device)
     start = _now(device)
-    classify(images)
-    image_seconds = (_now(device) - start) / len(images)
+    predict(classify, tested, size)
+    image_seconds = (_now(device) - start) / TIMED_IMAGES
     pixels = pixels_of(config, info.channels)
     whole, part = method.work(num_labeled, num_unlabeled, pixels), method.work(timed[0], timed[1], pixels)
-    fit_seconds *= whole.fit / part.fit
+    fit_seconds *= whole.fit / (part.fit * fitted.iterations / part.iterations)
     image_seconds *= whole.per_image / part.per_image
     run_seconds = fit_seconds + image_seconds * (config.data.num_validation + _num_test(config.data, info))
     fit_mib = rows_mib(num_labeled + num_unlabeled, pixels) if device.type == "cpu" else 0.0

@@ -1,6 +1,7 @@
 """The estimate is made without the data set and adds up."""
 
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ssgan_bench.config import DataConfig, RunConfig, TrainConfig
 from ssgan_bench.data.datasets import describe, load
 from ssgan_bench.methods.supervised import SupervisedConfig
 from ssgan_bench.trials import estimate as estimate_module
-from ssgan_bench.trials.estimate import RECORD_KIB, START_SECONDS, _num_unlabeled, estimate, free_disk_mib
+from ssgan_bench.trials.estimate import CELL_SECONDS, RECORD_KIB, START_SECONDS, _num_unlabeled, estimate, free_disk_mib
 from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.study_file import read_study
@@ -52,6 +53,7 @@ def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size:
     assert {arm.steps for arm in with_steps} == {steps}
     # Two seeds of two label budgets: one cost for a network whatever the budget, and one each for a fit.
     seconds = sum(arm.run_seconds * (2 if arm.step_ms is None else 4) for arm in cost.arms.values())
+    seconds += CELL_SECONDS * len(plan.cells)
     assert cost.total_seconds == pytest.approx(START_SECONDS + seconds / 2)
     assert all(arm.run_seconds > arm.steps * arm.step_ms / 1e3 for arm in with_steps)
     assert {name for name, arm in cost.arms.items() if arm.has_samples} == {arm for arm in cost.arms if "gan" in arm}
@@ -78,8 +80,81 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     cost = estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
     arm = cost.arms["label_spreading, data.num_labels = 20"]
     assert (arm.step_ms, arm.steps) == (None, 0)
-    assert arm.run_seconds == pytest.approx((1200 / 120) ** 2)
+    sorting = 2000  # images more to compare an image with would take as long as choosing among its candidates
+    assert arm.run_seconds == pytest.approx(1200 * (1200 + sorting) / (120 * (120 + sorting)))
     assert arm.fit_mib == pytest.approx(1200 * 256 * 8 * 2 / 2**20)
+
+
+def test_a_fit_by_iterations_is_reckoned_with_those_that_real_images_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that moves a second per iteration on noise; real images need about 4.5 times the root of 1,200."""
+    from ssgan_bench.methods.logistic_regression import LogisticRegression
+
+    seconds, iterations = [0.0], []
+    original = LogisticRegression.fit_rows
+
+    def fit_rows(self: LogisticRegression, *sets: Any) -> Any:
+        fitted = original(self, *sets)
+        iterations.append(self.iterations)
+        seconds[0] += self.iterations
+        return fitted
+
+    monkeypatch.setattr(LogisticRegression, "fit_rows", fit_rows)
+    monkeypatch.setattr(estimate_module, "_now", lambda device: seconds[0])
+    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [1200]}, seeds=1)
+    cells = tuple(cell for cell in plan.cells if cell.arm == "logistic_regression")
+    cost = estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
+    assert min(iterations) > 1
+    # 100 of the 1,200 labels were timed: an iteration over all of them takes twelve times as long.
+    assert cost.arms["logistic_regression, data.num_labels = 1200"].run_seconds == pytest.approx(
+        12 * 4.5 * 1200**0.5, rel=1e-6
+    )
+
+
+def test_other_workers_take_their_cores_while_one_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[list[bool]] = []
+    started: list[subprocess.Popen[bytes]] = []
+    start, time_arm = subprocess.Popen, estimate_module._time_arm
+
+    def popen(*arguments: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*arguments))
+        return started[-1]
+
+    def timed(*arguments: Any) -> Any:
+        running.append([process.poll() is None for process in started])
+        return time_arm(*arguments)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(estimate_module, "_time_arm", timed)
+    plan = make_plan(read_study(STUDY), "x", "quick", {"network.width": 4, "data.num_labels": [20]}, seeds=1)
+    one = plan.model_copy(update={"cells": plan.cells[:1]})
+    estimate(one, torch.device("cpu"), num_workers=3)
+    assert running == [[True, True]]
+    assert all(process.poll() is not None for process in started)  # none is left
+    estimate(one, torch.device("cpu"), num_workers=1)
+    assert len(started) == 2
+
+
+def test_few_labels_make_no_prediction_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time per image is measured on many images, however few are fitted to."""
+    from ssgan_bench.methods.logistic_regression import LogisticRegression
+
+    classified: list[int] = []
+    original = LogisticRegression.fit_rows
+
+    def fit_rows(self: LogisticRegression, *sets: Any) -> Any:
+        predict = original(self, *sets)
+
+        def counted(rows: Any) -> Any:
+            classified.append(len(rows))
+            return predict(rows)
+
+        return counted
+
+    monkeypatch.setattr(LogisticRegression, "fit_rows", fit_rows)
+    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [10]}, seeds=1)
+    cells = tuple(cell for cell in plan.cells if cell.arm == "logistic_regression")
+    estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
+    assert sum(classified) == estimate_module.TIMED_IMAGES == 100
 
 
 @pytest.mark.parametrize(
