@@ -35,26 +35,27 @@ def seed_layers(seed: int, name: str, step: int) -> None:
 def make_deterministic(num_threads: int) -> None:
     """Make runs on a CPU bitwise repeatable (fixed thread count) and runs on a GPU nearly so, in true float32."""
     torch.set_num_threads(num_threads)
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    _let_onednn_multiply_float32()
+    torch.backends.mkldnn.matmul.fp32_precision = _float32_of_onednn()  # type: ignore[attr-defined]
 
 
 @functools.cache
-def _let_onednn_multiply_float32() -> None:
-    """Have oneDNN multiply float32 matrices on a CPU where it stays in float32.
+def _float32_of_onednn() -> str:
+    """Setting with which oneDNN multiplies float32 matrices on a CPU, if it stays in float32; else PyTorch's choice.
 
-    PyTorch's own choice, MKL, takes AVX2 on processors of AMD even where they have AVX-512: half the speed. The only
-    public way to oneDNN is to permit bfloat16 products. It uses the permission on processors with AMX, where it is
-    withdrawn, since a product shows it.
+    That choice, MKL, takes AVX2 on processors of AMD even where they have AVX-512: half the speed (LOG.md; products of
+    a few rows lose some microseconds, and other processors were not measured). The only public way to oneDNN is to
+    permit bfloat16 products. It uses the permission on processors with AMX, where it is withdrawn, since a product
+    shows it.
     """
     matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before: str = matmul.fp32_precision
     stream = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 256, 256, generator=stream)
     matmul.fp32_precision = "bf16"
     error = (left @ right).double() - left.double() @ right.double()
-    if error.abs().max() > 1e-3:  # float32: about 3e-5 at these sizes; bfloat16: about 0.2
-        matmul.fp32_precision = "ieee"
+    matmul.fp32_precision = before
+    return "bf16" if error.abs().max() < 1e-3 else "ieee"  # float32: about 4e-5 at these sizes; bfloat16: about 0.2

@@ -61,7 +61,9 @@ def test_random_layers_are_functions_of_seed_and_step(layer):
 def restored_settings():
     threads = torch.get_num_threads()
     benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    products = torch.backends.mkldnn.matmul.fp32_precision
     yield
+    torch.backends.mkldnn.matmul.fp32_precision = products
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, deterministic
 
@@ -72,6 +74,16 @@ def test_determinism_switches_are_set():
     make_deterministic(num_threads=2)
     assert torch.get_num_threads() == 2
     assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
+
+
+@pytest.mark.usefixtures("restored_settings")
+def test_switches_are_set_again_after_somebody_changed_them():
+    make_deterministic(num_threads=1)
+    matmul = torch.backends.mkldnn.matmul
+    chosen, matmul.fp32_precision = matmul.fp32_precision, "none"
+    make_deterministic(num_threads=1)
+    assert matmul.fp32_precision == chosen
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 784, 10), (100, 784, 1000), (512, 1024, 2048)])

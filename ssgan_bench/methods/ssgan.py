@@ -62,9 +62,10 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     """Over the D features."""
     consistency_weight: Weight = 0.0
     reuse_real_features: Annotated[bool, since_default(False)] = False
-    """Match the features that the discriminator's update computed, one update old, with its dropout, instead of
-    passing the real images through the updated discriminator once more; batch norm then sees them once per step. Saves
-    a tenth of the step."""
+    """Match the features that the discriminator's update computed, instead of passing the real images through the
+    updated discriminator once more: they are one update old, have its dropout, and their batch norm saw the labeled
+    images (and, with consistency, the student's views) in the same batch; the running statistics see real images once
+    per step."""
 
     presets: ClassVar = {
         "article": {},
@@ -127,7 +128,8 @@ class Ssgan(NetworkMethod):
         assert self.generator is not None
         options = self.options
         real_images, fake_images = real.images[real.unlabeled], self.generator(z)
-        if self._real_features is not None:
+        if options.reuse_real_features:
+            assert self._real_features is not None  # the discriminator's update comes first
             real_features = self._real_features
             fake_features, logits_on_fake = self.discriminator(fake_images)
         elif options.real_and_fake == "joint":

@@ -123,6 +123,10 @@ def add_legend(figure: Figure, entries: Sequence[tuple[str, Look]], *, marker: b
     )
 
 
+MARK_WIDTH = 0.012
+"""Of a marker, as a share of an axis."""
+
+
 class Axis:
     """Positions of a factor's levels on a horizontal axis: logarithmic, linear, or one slot per level."""
 
@@ -132,6 +136,7 @@ class Axis:
         numbers = [float(x) for x in factor.levels if not isinstance(x, bool | str)]
         numeric = len(numbers) == len(factor.levels) and len(set(numbers)) > 1
         wide = numeric and max(map(abs, numbers)) >= 10 * min(map(abs, numbers))
+        self._is_scale = numeric and (not wide or min(numbers) > 0)
         if numeric and wide and min(numbers) > 0:
             self.at = {level: math.log10(x) for level, x in zip(factor.levels, numbers, strict=True)}
             self.label += " (log scale)"
@@ -140,11 +145,10 @@ class Axis:
         else:
             self.at = {level: float(i) for i, level in enumerate(factor.levels)}
         self.gap = smallest_gap(self.at.values())
-        self.is_numeric = numeric
 
     def dodge(self, i: int, n: int) -> float:
         """Shift of the i-th of n arms, so that their points do not cover each other."""
-        return dodge(i, n, self.at.values(), is_numeric=self.is_numeric)
+        return dodge(i, n, self.at.values(), is_scale=self._is_scale)
 
     def decorate(self, axes: Axes) -> None:
         """Put the levels on the axis, tilted where they would touch."""
@@ -165,17 +169,18 @@ def smallest_gap(places: Iterable[float]) -> float:
     return min((b - a for a, b in itertools.pairwise(sorted(places))), default=1.0)
 
 
-def dodge(i: int, n: int, places: Collection[float], *, is_numeric: bool) -> float:
+def dodge(i: int, n: int, places: Collection[float], *, is_scale: bool) -> float:
     """Shift of the i-th of n marks at each of these places on an axis.
 
-    All of them take three fifths of the smallest gap, and where a place is a number no more than a twelfth of the axis,
-    so that nobody reads another number.
+    All of them take three fifths of the smallest gap; on a scale, where a place is a number, each at most its own
+    width, so that nobody reads another number.
     """
     if n < 2:
         return 0.0
-    room = min(0.6, 0.15 * (n - 1)) * smallest_gap(places)
-    if is_numeric and len(places) > 1:
-        room = min(room, (max(places) - min(places)) / 12)
+    gap = smallest_gap(places)
+    room = min(0.6, 0.15 * (n - 1)) * gap
+    if is_scale:
+        room = min(room, n * MARK_WIDTH * (max(places) - min(places) + gap))
     return (i / (n - 1) - 0.5) * room
 
 

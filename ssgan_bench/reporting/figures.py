@@ -249,7 +249,7 @@ def draw_label_efficiency(analysis: Analysis, panel: Condition) -> Figure:
         for i, arm in enumerate(arms):
             look = style[arm.name]
             for row in (r for r in rows if r.arm == arm.name):
-                shift = dodge(i, len(arms), ticks, is_numeric=True)
+                shift = dodge(i, len(arms), ticks, is_scale=True)
                 place, labels = math.log10(int(row.condition[0])) + shift, row.labels
                 if not math.isnan(labels.low):
                     ends = [height(labels.low), height(labels.high)]

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ssgan_bench import PROTOCOL_VERSION
-from ssgan_bench.config import ConfigError, Mistake, flatten, mistakes_in, parse_run_config
+from ssgan_bench.config import ConfigError, Mistake, RunConfig, flatten, mistakes_in, parse_run_config
 from ssgan_bench.records.schema import SearchArm, SearchPlan, StudyPlan
 from ssgan_bench.trials.plan import merged, nested
 from ssgan_bench.trials.search_space import Search
@@ -136,10 +136,11 @@ def _space_mistakes(search: Search, arm: str, config: dict[str, Any]) -> list[Mi
 def _default(search: Search, arm: str, config: dict[str, Any]) -> dict[str, int | float | str | bool] | None:
     """The arm's own values of the searched keys; None if one lies outside the space."""
     found = {}
+    complete = RunConfig.model_validate(config)  # options at their default may be absent from the plain data
     for key, dimension in search.of_arm(arm).items():
-        value: Any = config
+        value: Any = complete
         for part in key.split("."):
-            value = value.get(part)
+            value = getattr(value, part)
         if not dimension.contains(value):
             return None
         found[key] = value

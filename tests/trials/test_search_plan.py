@@ -84,6 +84,15 @@ def test_a_search_resolves_to_equal_effort_per_arm(tmp_path: Path) -> None:
     assert plan.trial("b-2-0003") == (plan.arms[1], 3)
 
 
+def test_an_option_that_plain_data_leave_out_has_its_default_in_a_search(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        '"train.labeled_batch_size" = { choices = [8, 16, 32] }', '"train.precision" = { choices = ["fp32", "bf16"] }'
+    )
+    _, _, plan = plans(write(tmp_path, text))
+    assert plan.arms[0].default is not None
+    assert plan.arms[0].default["train.precision"] == "fp32"
+
+
 def test_an_arms_own_values_outside_the_space_are_no_trial(tmp_path: Path) -> None:
     _, _, plan = plans(write(tmp_path, GOOD.replace("[8, 16, 32]", "[8, 16]")))
     assert plan.arms[0].default is None
