@@ -290,7 +290,7 @@ def test_another_storage_is_used_instead_of_the_folders_own(
 WRONG = {
     "unknown study": (
         ["labeled_rat"],
-        "labeled_rat: no such study; known: batch_norm_dropout, class_mismatch, feature_matching",
+        "labeled_rat: no such study; known: batch_norm_dropout, class_mismatch, fast_options",
     ),
     "missing file": (["no.toml"], "no.toml: cannot be read"),
     "unknown preset": (["labeled_rate", "--preset", "huge"], "no preset 'huge'; it has quick, standard, full"),

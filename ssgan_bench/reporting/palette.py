@@ -101,6 +101,13 @@ KNOWN = {
     "gan_augmented": _look(ORANGE, "s"),
     "gan_consistency": _look(GREEN, "o"),
     "supervised_augmented_averaged": _look(GRAY, "s"),
+    # fast_options
+    "plain": _look(GRAY, "o"),
+    "fast_dropout": _look(ORANGE, "s"),
+    "bf16": _look(BLUE, "^"),
+    "channels_last": _look(GREEN, "D"),
+    "reuse_real_features": _look(PINK, "v"),
+    "all": _look(RED, "P"),
 }
 """The look of each arm name of the suite. Arms of one study differ in color as long as there are colors."""
 
