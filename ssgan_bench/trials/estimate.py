@@ -21,6 +21,7 @@ from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.methods.classical import ClassicalMethod, pixels_of, rows_mib
 from ssgan_bench.records.schema import Cell, StudyPlan
 from ssgan_bench.seeding import generator, make_deterministic, numpy_generator
+from ssgan_bench.training.allocator import keep_freed_memory
 from ssgan_bench.training.loop import Trainer
 from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
 
@@ -70,6 +71,7 @@ class Estimate:
 
 def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimate:
     """Time a run of each cost for about a second. Neither reads nor downloads the data set."""
+    keep_freed_memory()  # as a worker does
     costs: dict[str, ArmCost] = {}
     seconds, disk_kib = 0.0, 0.0
     for cell in plan.cells:

@@ -117,8 +117,10 @@ def _make_work(spec: WorkerSpec) -> "_CellWork | TrialRunner":
 
 
 def _work(spec: WorkerSpec, events: Connection) -> None:
+    from ssgan_bench.training.allocator import keep_freed_memory
     from ssgan_bench.trials.presence import Presence
 
+    keep_freed_memory()
     runner = _make_work(spec)
     queue = spec.open_trials()
     presence = Presence(spec.folder)

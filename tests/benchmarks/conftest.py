@@ -24,6 +24,13 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
         pytest.exit(f"--benchmark-compare: this run is of {here}, the saved one of {there}; compare one device", 2)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _memory_as_in_a_worker() -> None:
+    from ssgan_bench.training.allocator import keep_freed_memory
+
+    keep_freed_memory()  # the plain reference, timed in the same process, has it too
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
     import torch

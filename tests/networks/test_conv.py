@@ -222,6 +222,18 @@ def test_dropout_repeats_with_the_global_seed_and_is_off_in_evaluation():
     assert layer.eval()(x) is x
 
 
+def test_dropout_takes_its_random_bits_in_the_order_of_memory():
+    layer, x = Dropout(0.5), torch.ones(5, 3, 7, 2)
+    torch.manual_seed(3)
+    plain = layer(x).flatten()
+    torch.manual_seed(3)
+    channels_last = layer(x.to(memory_format=torch.channels_last)).permute(0, 2, 3, 1).flatten()
+    torch.testing.assert_close(channels_last, plain, rtol=0, atol=0)
+    cut = torch.ones(5, 3, 7, 4)[..., :2]  # with gaps in memory
+    torch.manual_seed(3)
+    torch.testing.assert_close(layer(cut).flatten(), plain, rtol=0, atol=0)
+
+
 def test_without_fast_masks_it_is_pytorchs_dropout():
     x = torch.randn(4, 3, 5, 5, generator=seeded())
     torch.manual_seed(1)
