@@ -74,7 +74,7 @@ def _check_parser() -> argparse.ArgumentParser:
         prog="python -m ssgan_bench.report check",
         description="Render the evidence of reports again and name the files that come out otherwise (exit code 1).",
     )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="report folder")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="report, or folder of reports")
     parser.add_argument(
         "--figures",
         action="store_true",
@@ -171,9 +171,9 @@ def _compare(arguments: Sequence[str]) -> int:
 
 def _check(arguments: Sequence[str]) -> int:
     options = _check_parser().parse_args(arguments)
-    from ssgan_bench.reporting.check import check_report
+    from ssgan_bench.reporting.check import check
 
-    differing = {folder: check_report(folder, figures=options.figures) for folder in options.folders}
+    differing = {path: found for f in options.folders for path, found in check(f, figures=options.figures).items()}
     for folder, files in differing.items():
         print(f"{folder}: {'; '.join(files) if files else 'as this code makes it'}")
     return 1 if any(differing.values()) else 0

@@ -7,9 +7,11 @@ from ssgan_bench.reporting.evidence import Evidence
 from ssgan_bench.reporting.findings import (
     AgainstYardstick,
     Efficiency,
+    Leak,
     Spread,
     against_yardsticks,
     label_efficiency,
+    label_leaks,
     spreads,
 )
 from ssgan_bench.reporting.frames import (
@@ -44,6 +46,7 @@ class Analysis:
     pessimistic_yardsticks: list[AgainstYardstick]
     """Failed and diverged runs counted as `worst_case`; empty where no run failed or diverged."""
     efficiency: list[Efficiency]
+    leaks: list[Leak]
     spreads: list[Spread]
 
     @property
@@ -133,5 +136,6 @@ def analyze(evidence: Evidence) -> Analysis:
         against_yardsticks=against_yardsticks(evidence),
         pessimistic_yardsticks=against_yardsticks(evidence, worst) if counted_too else [],
         efficiency=label_efficiency(evidence),
+        leaks=label_leaks(evidence),
         spreads=spreads(evidence),
     )

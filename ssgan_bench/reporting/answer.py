@@ -1,6 +1,6 @@
 """The answer in plain words, generated from the statistics: what is shown, what is not, on what it rests."""
 
-from ssgan_bench.reporting import label_efficiency, variance_components, yardsticks
+from ssgan_bench.reporting import label_efficiency, label_sections, variance_components, yardsticks
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.frames import (
     ALPHA,
@@ -39,11 +39,12 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
         paragraphs = [_single_arm(analysis)]
     else:
         first, *further = _verdicts(analysis)
-        first_of_all = yardsticks.sentences(analysis)  # the question of whoever could pick something simpler
+        # Whoever could pick something simpler asks that first, and whoever varies the label protocol what it gains.
+        first_of_all = [*yardsticks.sentences(analysis), *label_sections.leak_sentences(analysis)]
         paragraphs = [[*first_of_all, first], further, _footing(analysis), _descriptions(analysis)]
         paragraphs.append(label_efficiency.sentences(analysis))
-    if not single_seed(study):
-        paragraphs.append(variance_components.sentences(analysis))
+    if not single_seed(study):  # where seeds are crossed, which of them matters is the question
+        paragraphs.insert(0, variance_components.sentences(analysis))
     return tuple(" ".join(sentences) for sentences in [*paragraphs, _losses(analysis)] if sentences)
 
 

@@ -1,4 +1,4 @@
-"""Whether a report folder is what this code makes of its evidence.
+"""Whether a report folder, or the overview of several, is what this code makes of the evidence.
 
 Pictures are left out unless asked for: their bytes depend on the versions of Matplotlib and FreeType, and drawing takes
 most of the time. What they show is in the CSV files, which are compared. That the page shows the pictures of its folder
@@ -12,10 +12,32 @@ from pathlib import Path
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.reporting.html import smaller_picture
+from ssgan_bench.reporting.overview import make_overview, report_folders
 from ssgan_bench.reporting.page import render
 
 PICTURES = re.compile(r'(?<=<img class="drawing" src=")[^"]*')
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
+
+
+def check(folder: Path, *, figures: bool = False) -> dict[Path, list[str]]:
+    """Check a report, or the overview of a folder of reports and each of them.
+
+    Args:
+        folder: the report, or the folder that holds STUDY/PRESET/.
+        figures: whether to draw the figures too and compare their bytes.
+
+    Returns:
+        By folder what `check_report` finds, and for an overview whether it differs.
+
+    Raises:
+        ConfigError: the folder is neither.
+    """
+    reports = report_folders(folder)
+    if not reports or not (folder / "index.html").is_file():
+        return {folder: check_report(folder, figures=figures)}
+    is_same = make_overview(folder).page == (folder / "index.html").read_bytes()
+    found = {folder: [] if is_same else ["index.html (other content)"]}
+    return found | {report: check_report(report, figures=figures) for report in reports}
 
 
 def check_report(folder: Path, *, figures: bool = False) -> list[str]:

@@ -1,7 +1,7 @@
 """Evidence -> what a study's design allows beyond comparisons with the baseline; each list is empty where it does not.
 
-Arms against yardsticks (a study that names any), label efficiency (the first factor is the number of labels), and
-variance components (splits crossed with model seeds).
+Arms against yardsticks (a study that names any), label efficiency (the first factor is the number of labels), the share
+of a redrawn mask in a gain (arms with both label protocols), and variance components (splits crossed with model seeds).
 """
 
 import itertools
@@ -19,6 +19,7 @@ from ssgan_bench.reporting.units import by_unit, paired
 from ssgan_bench.reporting.variance import Components, components
 
 LABELS_KEY = "data.num_labels"
+PROTOCOL_KEY = "data.label_protocol"
 FEWEST_LEVELS = 3
 """Levels of a label curve: two would be a straight line, whatever lies between."""
 
@@ -47,6 +48,26 @@ class Efficiency:
     fewest: int
     """Smallest label count of the baseline's curve; the count needed is never extrapolated."""
     most: int
+
+
+@dataclass(frozen=True)
+class Leak:
+    """The gain of an arm with a redrawn mask over the labels alone, and the parts it is the sum of; described only.
+
+    Estimates are over the units that all three arms have; positive is a gain.
+    """
+
+    arm: str
+    """With the redrawn mask."""
+    alone: str
+    """A classifier trained on a fixed labeled subset alone."""
+    condition: Condition
+    apparent: Estimate
+    """`alone` minus `arm`: what a comparison that overlooks the mask would give."""
+    leak: Estimate
+    """The same arm with a fixed labeled subset minus `arm`."""
+    honest: Estimate
+    """`alone` minus the same arm with a fixed labeled subset."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,29 @@ def label_efficiency(evidence: Evidence) -> list[Efficiency]:
             curve = [[one[unit] for one in theirs] for unit in shared]
             needed = labels_needed(counts, curve, [ours[unit] for unit in shared])
             rows.append(Efficiency(arm, (level, *panel), needed, counts[0], counts[-1]))
+    return rows
+
+
+def label_leaks(evidence: Evidence) -> list[Leak]:
+    """Take apart the gain of each arm with a redrawn mask that has a twin with fixed labels and labels alone next to it."""
+    study, found = evidence.study, values(evidence)
+    configs = study.arm_configs
+    fixed = [name for name, config in configs.items() if config.get(PROTOCOL_KEY) == "fixed"]
+    alone = next((name for name in fixed if configs[name].get("method.name") == "supervised"), None)
+    if alone is None:
+        return []
+    rows = []
+    for arm, config in configs.items():
+        twin = next((name for name in fixed if configs[name] == config | {PROTOCOL_KEY: "fixed"}), None)
+        if arm in fixed or twin in (None, alone):
+            continue
+        for c in conditions(study):
+            ours, twins, theirs = found[arm, c], found[twin, c], found[alone, c]
+            ours = {seeds: error for seeds, error in ours.items() if seeds in twins and seeds in theirs}
+            twins = {seeds: twins[seeds] for seeds in ours}
+            if ours:
+                pairs = (theirs, ours), (twins, ours), (theirs, twins)
+                rows.append(Leak(arm, alone, c, *(mean_interval(paired(a, b, study)) for a, b in pairs)))
     return rows
 
 

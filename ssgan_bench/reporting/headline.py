@@ -46,7 +46,7 @@ ARMS = {
     "supervised_only": "labels alone",
     "ssgan_matching": "SSGAN, article's losses",
     "improved_gan": "SSGAN, Improved GAN's losses",
-    "ssgan_consistency": "the same, augmentation, consistency",
+    "ssgan_consistency": "the same, augmentation, consistency, no dropout",
     "label_spreading": "label spreading (no network)",
 }
 

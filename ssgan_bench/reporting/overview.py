@@ -35,24 +35,38 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class OverviewResult:
-    """A written overview."""
+class Overview:
+    """The overview of a folder of reports."""
 
     index: Path
+    """Where it belongs."""
+    page: bytes
     entries: list[Entry]
     broken: list[str]
     """Why a report is not on the page, one line each."""
 
 
-def write_overview(reports: Path) -> OverviewResult:
-    """Write `index.html` over the reports in `reports/STUDY/PRESET/`.
+def report_folders(reports: Path) -> list[Path]:
+    """List the reports in `reports/STUDY/PRESET/`."""
+    return sorted(path.parent.parent for path in reports.glob("*/*/evidence/study.json"))
+
+
+def write_overview(reports: Path) -> Overview:
+    """Write `index.html` over the reports in `reports/STUDY/PRESET/`; raises as `make_overview`."""
+    overview = make_overview(reports)
+    write_atomically(overview.index, overview.page)
+    return overview
+
+
+def make_overview(reports: Path) -> Overview:
+    """Make the page over the reports in `reports/STUDY/PRESET/` from their evidence and figures.
 
     Raises:
         ConfigError: there is no report, or `reports` is itself one.
     """
     if (reports / "evidence").exists():
         raise ConfigError(f"{reports}: is itself a report; name the folder that holds STUDY/PRESET/")
-    folders = sorted(path.parent.parent for path in reports.glob("*/*/evidence/study.json"))
+    folders = report_folders(reports)
     if not folders:
         raise ConfigError(f"{reports}: no report there (STUDY/PRESET/index.html); run a study or name another folder")
     entries, broken = [], []
@@ -64,8 +78,7 @@ def write_overview(reports: Path) -> OverviewResult:
     studies = len({folder.parent.name for folder in folders})
     summary = f"{counted(len(folders), 'report')} of {studies} {'study' if studies == 1 else 'studies'}."
     page = to_html("overview.html.j2", entries=entries, broken=broken, summary=summary)
-    write_atomically(reports / "index.html", page.encode())
-    return OverviewResult(reports / "index.html", entries, broken)
+    return Overview(reports / "index.html", page.encode(), entries, broken)
 
 
 def _entry(folder: Path, relative: Path) -> Entry:

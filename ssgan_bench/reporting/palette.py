@@ -62,6 +62,7 @@ KNOWN = {
     "l2_alone": _look(GREEN, "v"),
     "l1": _look(RED, "D"),
     "l1_alone": _look(PINK, "X"),
+    "l2_weight_001": _look(ORANGE, "^"),
     "l2_weight_01": _look(ORANGE, "P"),
     "l2_weight_10": _look(SKY, "D"),
     "l2_sum": _look(BLUE, "X"),

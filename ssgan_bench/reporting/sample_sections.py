@@ -67,9 +67,12 @@ def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
         panels.append(Figure(name, f"test error against Frechet distance, by arm{f'; {where}' if where else ''}"))
     not_drawn = len(shown) - len(chosen)
     left_out = f" {counted(not_drawn, 'further condition')} not drawn." if not_drawn else ""
+    n = range_text([row.estimates["frechet"].n for row in means if row.arm is not None])
+    interval = "" if single_seed(study) else " (the table has the intervals)"
     caption = (
-        "Test error against the Frechet distance of generated from real images. Faint: single runs; large: mean; "
-        f"dashed line or arrow: real against real images. Left and low is better.{left_out}"
+        "Test error against the Frechet distance of generated from real images. Faint: single runs; large: mean of "
+        f"n = {n} {analysis.unit_noun}s{interval}; dashed line or arrow: real against real images. Left and low is "
+        f"better.{left_out}"
     )
     blocks: list[Block] = [
         Text(dai_sentence(ranks, analysis)),

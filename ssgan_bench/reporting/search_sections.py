@@ -12,10 +12,10 @@ from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Block, Bullets, Figure, Figures, Section, Table
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel, padded
 from ssgan_bench.reporting.evidence import csv_text
-from ssgan_bench.reporting.palette import Look, looks
+from ssgan_bench.reporting.palette import looks
 from ssgan_bench.reporting.search_evidence import SearchEvidence, read_search
 from ssgan_bench.reporting.search_stats import best_of_k, value_of_pruned
-from ssgan_bench.reporting.wording import NONE, counted, level_text, listed, number
+from ssgan_bench.reporting.wording import NONE, counted, level_text, listed, number, range_text
 
 if TYPE_CHECKING:
     from ssgan_bench.reporting.sections import Parts
@@ -49,9 +49,10 @@ def search_section(analysis: Analysis, parts: "Parts") -> Section:
     if curves:
         rows = ({"arm": arm, "k": k, "expected_best": y} for arm, ys in curves.items() for k, y in enumerate(ys, 1))
         parts.csv["tables/best_of_k.csv"] = csv_text(["arm", "k", "expected_best"], rows)
-        parts.drawings["best_of_k"] = partial(draw_best_of_k, search, curves, looks_of(analysis, search))
+        parts.drawings["best_of_k"] = partial(draw_best_of_k, search, curves)
         caption = (
-            f"{NO_RESULT} Expected best validation error (%) among k of an arm's trials, over all subsets of size k "
+            f"{NO_RESULT} Expected best validation error (%) among k of an arm's n = "
+            f"{range_text([len(ys) for ys in curves.values()])} trials, over all subsets of size k "
             "(Dodge et al. 2019, in the unbiased form). A curve that still falls at its right end asks for more "
             "trials. A pruned trial counts as the winner plus their mean difference on the seeds that both ran, and "
             "never as better than the winner. TPE's later trials learn from the earlier ones, so a search of k trials "
@@ -79,15 +80,9 @@ def best_of_k_curves(search: SearchEvidence) -> dict[str, list[float]]:
     return curves
 
 
-def looks_of(analysis: Analysis, search: SearchEvidence) -> dict[str, Look]:
-    """Look of each searched arm: the one that its tuned arm has in the other figures."""
-    study = looks([arm.name for arm in analysis.evidence.study.arms])
-    alone = looks([arm.name for arm in search.plan.arms])
-    return {name: study.get(f"{name}_tuned", alone[name]) for name in alone}
-
-
-def draw_best_of_k(search: SearchEvidence, curves: dict[str, list[float]], style: dict[str, Look]) -> Drawing:
+def draw_best_of_k(search: SearchEvidence, curves: dict[str, list[float]]) -> Drawing:
     """Draw the expected best validation error against the number of trials, one line per arm."""
+    style = looks([arm.name for arm in search.plan.arms])
     arms = [arm for arm in search.plan.arms if arm.name in curves]
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_panel(height=2.9 + legend_height([arm.label for arm in arms]))

@@ -168,7 +168,8 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
         + (" Pale: outside the family, described only." if analysis.described else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
-    return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table))
+    robust = Folded("Summaries that odd runs do not move", tables.robust_table(analysis))
+    return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table, robust))
 
 
 AXIS_LABELS = {"error_rate": "validation error (%)", "nll": "validation NLL (nats)", "ece": "validation ECE"}

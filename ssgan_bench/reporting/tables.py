@@ -124,6 +124,30 @@ def differences_table(analysis: Analysis) -> Table:
     )
 
 
+def robust_table(analysis: Analysis) -> Table:
+    """Summaries of the same differences that a few odd runs cannot move (Agarwal et al. 2021)."""
+    unit = analysis.unit
+    rows = [
+        (
+            analysis.label(row.arm),
+            *texts_of(row.condition),
+            number(unit.scale * row.iqm, unit.decimals, sign=True),
+            number(row.improvement, 2),
+            str(row.difference.n),
+        )
+        for row in analysis.comparisons
+    ]
+    in_unit = f" in{unit.difference}" if unit.difference else ""
+    caption = (
+        f"Interquartile mean of the paired differences{in_unit}: the mean of their middle half, negative is better. "
+        f"Probability of improvement: of a run of the arm having a lower {unit.name} than a run of "
+        f"{analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order."
+    )
+    heads = ("interquartile mean", "probability of improvement", "n")
+    factors = analysis.evidence.study.factors
+    return Table(("arm", *(f.label for f in factors), *heads), tuple(rows), caption, "tables/differences.csv")
+
+
 def _difference_row(row: Comparison, analysis: Analysis, reading: str) -> dict[str, Any]:
     identity = {"reading": reading, "arm": row.arm, **levels_of(row.condition, analysis)}
     shown = ("p", "in_family", "p_holm", "g_z", "verdict", "iqm", "share_better", "tost_p", "tost_p_holm")

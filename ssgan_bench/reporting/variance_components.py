@@ -13,7 +13,7 @@ from ssgan_bench.reporting.findings import Spread, crossing, known
 from ssgan_bench.reporting.frames import condition_of
 from ssgan_bench.reporting.tables import keys_of, levels_of, texts_of
 from ssgan_bench.reporting.variance import Component
-from ssgan_bench.reporting.wording import NONE, Unit, listed, number
+from ssgan_bench.reporting.wording import NONE, Unit, listed, number, range_text
 
 MOST_LISTED = 4
 """Arms given one by one in a sentence."""
@@ -121,7 +121,11 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callabl
         drawings["variance"] = partial(
             figures.draw_components, analysis, [(row, parts_of(row)) for row in known(rows)], HEADS
         )
-        caption = f"Standard deviation of the {unit.name} between runs by origin, with 95 % interval."
+        counts = range_text([row.components.splits for row in known(rows)])
+        caption = (
+            f"Standard deviation of the {unit.name} between runs by origin; bars: 95 % interval, n = {counts} splits "
+            f"with {len(models)} model seeds each."
+        )
         blocks.append(Figures((Figure("variance", "standard deviation between runs by origin"),), caption, PATH))
     used = {(cell.arm, condition_of(cell.levels, study.factors)) for cell in study.cells}
     text = (

@@ -208,7 +208,8 @@ def test_answer_says_where_the_variance_comes_from(analyzed):
         return 0.3 + 0.03 * math.sin(3 * cell.split_seed) + 0.001 * cell.model_seed + wobble(cell, 0.001)
 
     analysis = analyzed(crossed(), error)
-    (sentence,) = [text for text in answer(analysis) if text.startswith("Of the variance")]
+    sentence = answer(analysis)[0]  # the question of a crossed study: first of all
+    assert sentence.startswith("Of the variance")
     assert "By intervals that do not overlap, the choice of labeled images varies results more" in sentence
     _, parts = build(analysis)
     rows = rows_of(parts, "tables/variance_components.csv")

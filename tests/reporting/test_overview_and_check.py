@@ -12,7 +12,12 @@ from ssgan_bench.records.schema import FactorInfo
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.report import main
 from ssgan_bench.reporting import render, write_report
+from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.check import check_report
+from ssgan_bench.reporting.document import Figures
+from ssgan_bench.reporting.evidence import read_evidence
+from ssgan_bench.reporting.overview import make_overview
+from ssgan_bench.reporting.sections import build
 
 TWO = ARMS[:1] + ARMS[3:]
 BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
@@ -106,6 +111,22 @@ def test_committed_report_is_what_this_code_makes_of_its_evidence(folder):
     assert check_report(folder) == [], f"python -m ssgan_bench.report --from-evidence {folder}/evidence --to {folder}"
 
 
+def test_committed_overview_is_what_this_code_makes_of_the_reports():
+    assert make_overview(REFERENCE).page == (REFERENCE / "index.html").read_bytes(), (
+        f"python -m ssgan_bench.report --all --reports {REFERENCE}"
+    )
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=[f"{path.parent.name}-{path.name}" for path in COMMITTED])
+def test_caption_of_every_figure_says_n_and_what_its_intervals_are(folder):
+    document, _ = build(analyze(read_evidence(folder / "evidence")))
+    captions = [block.caption for s in document.sections for block in s.blocks if isinstance(block, Figures)]
+    assert captions
+    for caption in captions:
+        assert re.search(r"\bn = \d", caption), caption
+        assert "interval" in caption or "no result" in caption, caption
+
+
 def test_there_are_committed_reports():
     assert COMMITTED
 
@@ -144,6 +165,20 @@ def test_check_finds_a_page_that_shows_other_pictures_than_its_folder_holds(repo
     folder = reports / "first" / "quick"
     (folder / "figures" / "main.svg").write_text("<svg id='other'/>")
     assert check_report(folder) == ["index.html (its pictures are not those in figures/)"]
+
+
+def test_check_of_a_folder_of_reports_checks_the_overview_and_every_report(reports, capsys):
+    assert main(["--all", "--reports", str(reports)]) == 0
+    assert main(["check", str(reports)]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines == [f"{path}: as this code makes it" for path in (reports, *sorted(reports.glob("*/quick")))]
+    (reports / "index.html").write_text("old")
+    (reports / "second" / "quick" / "tables" / "main.tex").unlink()
+    assert main(["check", str(reports)]) == 1
+    overview, first, second = capsys.readouterr().out.splitlines()
+    assert overview == f"{reports}: index.html (other content)"
+    assert first.endswith("as this code makes it")
+    assert second.endswith("tables/main.tex (absent)")
 
 
 def test_check_without_figures_and_overview_draw_nothing(reports, monkeypatch):
