@@ -168,6 +168,9 @@ class TrainConfig(Frozen):
     channels_last: Annotated[bool, since_default(False)] = False
     """Keep the weights of convolutions in the order (O, H, W, I), which bf16 on a GPU wants; results are equal up to
     rounding."""
+    cuda_graph: Annotated[bool, since_default(False)] = False
+    """On a GPU, launch each step as one CUDA graph, for networks so small that Python is slower than the GPU. Without
+    effect on a CPU."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run. Part of the configuration, since it changes the order of floating-point sums."""
 

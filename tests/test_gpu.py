@@ -1,5 +1,7 @@
 """What must also hold on a CUDA device; skipped where there is none."""
 
+import copy
+
 import pytest
 import torch
 from tiny_runs import (
@@ -66,6 +68,69 @@ def test_labels_outside_the_labeled_set_are_never_read_on_the_device():
     labeled = torch.from_numpy(tiny_splits(config).labeled)
     garbage[labeled] = tiny_labels()[labeled]
     assert train_tiny(config, device="cuda")[:2] == train_tiny(config, device="cuda", labels=garbage)[:2]
+
+
+GRAPH_METHODS = [
+    {"name": "supervised"},
+    {"preset": "article"},
+    {"preset": "improved_gan", "reuse_real_features": True},
+    {"preset": "improved_gan", "consistency_weight": 1.0},
+]
+AVERAGED = {"epochs": 3, "weight_average": 0.9}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
+def test_replayed_graph_trains_as_the_eager_steps_do(method, precision):
+    eager, graph = (
+        tiny_trainer(
+            tiny_config(
+                method=method,
+                optimizer={"decay_fraction": 0.5},
+                train={**AVERAGED, "precision": precision, "cuda_graph": cuda_graph},
+            ),
+            device="cuda",
+        )
+        for cuda_graph in (False, True)
+    )
+    for step in range(10):
+        expected, found = eager.step(step), graph.step(step)
+        for name, loss in expected.items():
+            torch.testing.assert_close(found[name], loss, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(networks_of(graph), networks_of(eager), strict=True):
+        for name, tensor in ours.state_dict().items():
+            torch.testing.assert_close(tensor, theirs.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_a_graphed_run_continues_from_its_checkpoint(cuda_graph):
+    config = tiny_config(train={**AVERAGED, "cuda_graph": cuda_graph})
+    first = tiny_trainer(config, device="cuda")
+    for step in range(5):
+        first.step(step)
+    second = tiny_trainer(config, device="cuda")
+    second.load(copy.deepcopy(first.state()))
+    for step in range(5, 10):
+        expected, found = first.step(step), second.step(step)
+        for name, loss in expected.items():
+            torch.testing.assert_close(found[name], loss, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", ["fixed", "resampled"])
+@pytest.mark.parametrize("cuda_graph", [False, True])
+@pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
+def test_no_step_waits_for_the_device(method, cuda_graph, protocol):
+    data = {"num_labels": 20, "label_protocol": protocol}
+    config = tiny_config(method=method, data=data, train={**AVERAGED, "cuda_graph": cuda_graph})
+    trainer = tiny_trainer(config, device="cuda")
+    for step in range(5):
+        trainer.step(step)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(5, 15):  # over the end of an epoch
+            trainer.step(step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_evaluation_brings_logits_back_to_the_cpu():

@@ -185,7 +185,7 @@ class Batches:
         """
         index = self._unlabeled_index(step)
         order = torch.randperm(len(index), generator=generator(self.config.model_seed, "mask", step))
-        return index[order.to(index.device)]
+        return index[self._on_device(order)]
 
     def _unlabeled_index(self, step: int) -> Tensor:
         """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch unless it has no other."""
@@ -207,9 +207,14 @@ class Batches:
         known_epoch, order = self._orders.get(name, (-1, torch.empty(0)))
         if known_epoch != epoch:
             shuffled = torch.randperm(len(pool), generator=generator(self.config.model_seed, name, epoch)).numpy()
-            order = torch.from_numpy(pool[shuffled]).to(self.images.device)
+            order = self._on_device(torch.from_numpy(pool[shuffled]))
             self._orders[name] = (epoch, order)
         return order
+
+    def _on_device(self, index: Tensor) -> Tensor:
+        """Bring indices to the images without waiting for a GPU."""
+        device = self.images.device
+        return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
 
     def _batch(self, step: int, index: Tensor, *, labeled_rows: int, unlabeled_from: int) -> RealBatch:
         images, labels, count = self._scaled(index), self.labels[index], len(index)

@@ -140,7 +140,8 @@ def _verdicts(analysis: Analysis) -> list[str]:
         tested = list(dict.fromkeys(row.condition for row in family))
         many = len(tested) > MOST_LISTED
         where = f" at any of the {len(tested)} tested conditions" if many else analysis.at(tested)
-        details.append(f"For {listed(unclear)} no difference is shown{where}: not shown to help.")
+        end = ": not shown to help" if _asks_for_help(analysis) else ""
+        details.append(f"For {listed(unclear)} no difference is shown{where}{end}.")
     return [" ".join(first), *details]
 
 
@@ -162,10 +163,18 @@ def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
     if found := [row for row in rows if row.verdict == "no difference shown"]:
         clauses.append(f"no difference shown{analysis.at([row.condition for row in found])}")
     verdicts = {row.verdict for row in rows}
-    end = "" if verdicts & {"better"} else "; does not help" if verdicts == {"worse"} else "; not shown to help"
+    end = ""
+    if _asks_for_help(analysis) and "better" not in verdicts:
+        end = "; does not help" if verdicts == {"worse"} else "; not shown to help"
     if small := [row.condition for row in rows if row.equivalent and row.verdict in ("better", "worse")]:
         end += f"; the difference{analysis.at(small)} is shown to be below the margin of {analysis.margin_text}"
     return f"{analysis.label(arm)}: {', '.join(clauses)}{end}."
+
+
+def _asks_for_help(analysis: Analysis) -> bool:
+    """Whether the baseline is the labels alone: what differs from another one has its own word, such as "needed"."""
+    study = analysis.evidence.study
+    return study.arm_configs.get(study.baseline, {}).get("method.name") == "supervised"
 
 
 def _footing(analysis: Analysis) -> list[str]:

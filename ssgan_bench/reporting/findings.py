@@ -140,7 +140,7 @@ def label_efficiency(evidence: Evidence) -> list[Efficiency]:
 
 
 def label_leaks(evidence: Evidence) -> list[Leak]:
-    """Take apart the gain of each arm with a redrawn mask that has a twin with fixed labels and labels alone next to it."""
+    """Take apart the gain of each arm that has a redrawn mask, a twin with fixed labels, and labels alone beside it."""
     study, found = evidence.study, values(evidence)
     configs = study.arm_configs
     fixed = [name for name, config in configs.items() if config.get(PROTOCOL_KEY) == "fixed"]

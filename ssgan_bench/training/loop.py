@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ssgan_bench.config import OptimizerConfig, RunConfig
-from ssgan_bench.data.batches import Batches
+from ssgan_bench.data.batches import Batches, RealBatch
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
+from ssgan_bench.training.step_graph import StepGraph, Update
 
 SAMPLE_BATCH_SIZE = 500
 """Images that are generated at once, for the sake of memory."""
@@ -62,16 +63,37 @@ class Snapshot:
     before the next snapshot. None for a method without steps."""
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig, weight_decay: float) -> torch.optim.Optimizer:
-    """Make Adam with decoupled weight decay; with weight_decay 0 it is Adam (Kingma & Ba 2015)."""
+def make_optimizer(
+    network: nn.Module, config: OptimizerConfig, weight_decay: float, *, in_graph: bool = False
+) -> torch.optim.Optimizer:
+    """Make Adam with decoupled weight decay; with weight_decay 0 it is Adam (Kingma & Ba 2015).
+
+    Args:
+        network: what it updates.
+        config: its settings.
+        weight_decay: of this network.
+        in_graph: for a CUDA graph, which reads the learning rate from a tensor.
+    """
+    parameters = list(network.parameters())
+    rate = config.learning_rate
     return torch.optim.AdamW(
-        network.parameters(),
-        lr=config.learning_rate,
+        parameters,
+        lr=torch.tensor(rate, device=parameters[0].device) if in_graph else rate,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         weight_decay=weight_decay,
         fused=True,
+        capturable=in_graph,
     )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of the next update, in place where it is a tensor."""
+    (group,) = optimizer.param_groups
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> float:
@@ -105,9 +127,12 @@ class Trainer:
         weight_decays = {self.method.discriminator: config.optimizer.weight_decay}
         if self.method.generator is not None:
             weight_decays[self.method.generator] = 0.0
+        in_graph = config.train.cuda_graph and self.device.type == "cuda"
         self.optimizers = [
-            make_optimizer(network.to(self.device), config.optimizer, decay) for network, decay in weight_decays.items()
+            make_optimizer(network.to(self.device), config.optimizer, decay, in_graph=in_graph)
+            for network, decay in weight_decays.items()
         ]
+        self._update: Update = StepGraph(self._update_networks) if in_graph else self._update_networks
         if config.train.channels_last:
             for network in self._networks():
                 network.to(memory_format=torch.channels_last)
@@ -136,7 +161,9 @@ class Trainer:
         for network, weights in zip(self._networks(), state["networks"], strict=True):
             network.load_state_dict(weights)
         for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
+            rate = optimizer.param_groups[0]["lr"]
             optimizer.load_state_dict(moments)
+            optimizer.param_groups[0]["lr"] = rate  # set at every step; a tensor stays on its device
         if self.average is not None:
             self.average.load(state["average"])
 
@@ -155,13 +182,20 @@ class Trainer:
 
     def step(self, step: int) -> Losses:
         """Do step `step` (from 0) and return its weighted loss terms by name."""
-        method, config = self.method, self.config
+        config = self.config
         rate = learning_rate_at(step, self.total_steps, config.optimizer)
         for optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] = rate
+            set_learning_rate(optimizer, rate)
         real = self.batches(step)
+        z = None if self.method.generator is None else self.latent("z", config.train.batch_size, step)
         seed_layers(config.model_seed, "layers", step)
-        z = None if method.generator is None else self.latent("z", config.train.batch_size, step)
+        terms = self._update(real, z)
+        if self.average is not None:
+            self.average.update(self.method.discriminator)
+        return terms
+
+    def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
+        method = self.method
         with self._passes():
             losses = method.discriminator_losses(real, z)
         terms = update(self.optimizers[0], method.discriminator, losses)
@@ -169,8 +203,6 @@ class Trainer:
             with self._passes():
                 losses = method.generator_losses(real, z)
             terms |= update(self.optimizers[1], method.generator, losses)
-        if self.average is not None:
-            self.average.update(method.discriminator)
         return terms
 
     def set_training(self, training: bool) -> None:

@@ -47,6 +47,7 @@ class Workload:
     channels_last: bool = False
     reuses_features: bool = False
     """method.reuse_real_features"""
+    cuda_graph: bool = False
     steps_per_call: int = 20
     """In one timed call."""
     calls: int = 5
@@ -56,6 +57,7 @@ class Workload:
 
     def __str__(self) -> str:
         options = [self.precision] * (self.precision != "fp32") + ["reuse"] * self.reuses_features
+        options += ["graph"] * self.cuda_graph
         return "-".join([self.device, self.network, self.method, str(self.batch_size), *options])
 
     @property
@@ -67,7 +69,7 @@ class Workload:
     def sizes(self) -> dict[str, Any]:
         """What a report groups by, but for the precision."""
         names = ("network", "width", "image_size", "batch_size")
-        method = f"{self.method}, features reused" if self.reuses_features else self.method
+        method = self.method + ", features reused" * self.reuses_features + ", one graph" * self.cuda_graph
         return {"method": method, **{name: getattr(self, name) for name in names}}
 
 
@@ -102,6 +104,7 @@ CUDA_STEPS = [
     *(on_cuda(replace(network, method=method)) for network in (QUICK, NARROW) for method in METHODS),
     *(on_cuda(replace(ARTICLE, batch_size=size)) for size in (128, 256, 1024)),
     *(on_cuda(replace(FAST_ARTICLE, batch_size=size)) for size in (128, 256, 1024)),
+    *(on_cuda(replace(network, cuda_graph=True)) for network in (QUICK, NARROW, replace(FAST_ARTICLE, batch_size=128))),
     *(on_cuda(workload) for workload in SCALED),
 ]
 
@@ -135,6 +138,7 @@ def make_config(workload: Workload, **data: Any) -> RunConfig:
             "num_threads": workload.num_threads,
             "precision": workload.precision,
             "channels_last": workload.channels_last,
+            "cuda_graph": workload.cuda_graph,
         },
     }
     return RunConfig.model_validate(values)
