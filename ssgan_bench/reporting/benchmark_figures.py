@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from ssgan_bench.reporting.benchmark_files import Benchmark
-from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel
+from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel, plain_numbers
 from ssgan_bench.reporting.palette import looks
 from ssgan_bench.reporting.scaling import SIZES, Fit
 
@@ -140,11 +139,4 @@ def _log_axes(axes: Axes, sizes: Sequence[int], times: Sequence[float]) -> None:
     axes.set_ylim(min(times) / MARGIN, max(times) * MARGIN)
     axes.set_xticks(places, [str(size) for size in places])
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain_numbers(axes.yaxis)
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Write 1, 2, 5, 10, ... in place of Matplotlib's powers of ten, which need its math text."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axes.yaxis)

@@ -15,8 +15,10 @@ from typing import Any
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis as AnyAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ssgan_bench.records.schema import FactorInfo
 from ssgan_bench.reporting.palette import Look
@@ -189,3 +191,10 @@ def padded(low: float, high: float, floor: float = -math.inf, ceiling: float = m
     low, high = max(low, floor), min(high, ceiling)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return max(low - margin, floor - margin / 2), min(high + margin, ceiling + margin / 2)
+
+
+def plain_numbers(axis: AnyAxis) -> None:
+    """Write 1, 2, 5, 10, ... on a logarithmic axis and not Matplotlib's powers of ten, which need its math text."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -19,6 +19,7 @@ from ssgan_bench.reporting.drawing import (
     line_style,
     new_panel,
     padded,
+    plain_numbers,
     short,
 )
 from ssgan_bench.reporting.findings import Spread
@@ -28,6 +29,8 @@ from ssgan_bench.reporting.variance import Component
 from ssgan_bench.reporting.wording import condition_text, level_text
 
 T = TypeVar("T")
+WIDE = 10.0
+"""Ratio of the largest to the smallest mean from which on a scale is logarithmic."""
 
 
 def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple[float, float]) -> Figure:
@@ -65,11 +68,23 @@ def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple
         axis.decorate(axes)
         if panel:
             axes.set_title(short(condition_text(panel, study.factors[1:]), 56), loc="left")
-        possible = [unit.scale * limit for limit in unit.limits]
-        axes.set_ylim(*padded(limits[0] * unit.scale, limits[1] * unit.scale, *possible))
-        axes.set_ylabel(unit.axis)
+        low, high = (unit.scale * limit for limit in limits)
+        if is_wide(analysis, limits):
+            axes.set_yscale("log")
+            plain_numbers(axes.yaxis)
+            axes.set_ylim(low / 1.1, high * 1.1)
+            axes.set_ylabel(f"{unit.axis}, log scale")
+        else:
+            axes.set_ylim(*padded(low, high, *(unit.scale * limit for limit in unit.limits)))
+            axes.set_ylabel(unit.axis)
         add_legend(figure, [(arm.label, style[arm.name]) for arm in study.arms], marker=True)
     return figure
+
+
+def is_wide(analysis: Analysis, limits: tuple[float, float]) -> bool:
+    """Whether the means span so much that a linear scale would hide the small ones, and nothing reaches zero."""
+    means = [m.estimate.mean for m in analysis.means if m.estimate.n]
+    return limits[0] > 0 and max(means) > WIDE * min(means)
 
 
 def draw_dots(analysis: Analysis, found: Values, condition: Condition) -> Figure:

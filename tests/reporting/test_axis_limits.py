@@ -97,3 +97,20 @@ def test_an_unbounded_metric_is_cut_below_zero_only(analyzed):
 )
 def test_a_range_is_padded_within_the_possible(given, limits):
     assert padded(*given) == pytest.approx(limits)
+
+
+@pytest.mark.parametrize(("small", "scale"), [(0.05, "log"), (0.3, "linear"), (0.005, "linear")])
+def test_errors_that_span_decades_are_on_a_logarithmic_axis_unless_an_interval_reaches_zero(
+    small, scale, make_store, tmp_path
+):
+    plan = make_plan(arms=TWO, factors=(BUDGETS,), seeds=(0, 1))
+
+    def change(cell):
+        error = 0.6 if cell.levels["data.num_labels"] == 10 else small
+        return {"error_rate": error + 0.001 * cell.model_seed}
+
+    (tmp_path / "evidence").mkdir()
+    write_evidence(make_store(plan, change), tmp_path / "evidence")
+    axes = drawings(analyze(read_evidence(tmp_path / "evidence")))["main"]
+    assert axes.get_yscale() == scale
+    assert axes.get_ylabel() == ("test error (%), log scale" if scale == "log" else "test error (%)")
