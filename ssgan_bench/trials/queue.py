@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -295,6 +296,8 @@ class Queue(Trials):
     def __init__(self, url: str, plan: StudyPlan, folder: Path, *, create: bool = False):
         self._plan = plan
         self._cells = {cell.cell_id: cell for cell in plan.cells}
+        self._candidates: deque[FrozenTrial] = deque()
+        """Trials that waited at the last look at all of them, which takes longer than asking for one."""
         super().__init__(url, folder, lambda folder_id: [study_name(plan, folder_id)], create=create)
 
     @talks_to_database
@@ -323,10 +326,16 @@ class Queue(Trials):
     @talks_to_database
     def claim(self, worker_name: str) -> Claim | None:
         with self._lock:
-            for trial in self._trials(TrialState.WAITING):
-                if self.take(trial._trial_id, worker_name):
+            while self._candidates or self._look_for_candidates():
+                trial = self._candidates.popleft()
+                waits = self._storage.get_trial(trial._trial_id).state == TrialState.WAITING
+                if waits and self.take(trial._trial_id, worker_name):
                     return Claim(trial._trial_id, trial.user_attrs["cell"])
         return None
+
+    def _look_for_candidates(self) -> bool:
+        self._candidates.extend(self._trials(TrialState.WAITING))
+        return bool(self._candidates)
 
     @talks_to_database
     def finish(self, claim: Claim, record: Record | None) -> None:

@@ -83,6 +83,20 @@ def test_trials_carry_arm_levels_and_seeds_and_states_follow_the_records(open_qu
     connection.close()
 
 
+def test_two_workers_take_every_cell_once_and_find_what_is_added_after_they_looked(open_queue: OpenQueue) -> None:
+    first, second = open_queue(), open_queue()
+    update(first)
+    claims = [queue.claim("worker") for queue in (first, second, second)]  # the second skips what the first has taken
+    assert [claim and claim.cell_id for claim in claims] == IDS
+    assert first.claim("worker") is None  # its own look is out of date
+    assert claims[0] is not None
+    first.finish(claims[0], None)
+    update(second)  # what failed waits again, in a new trial
+    again = first.claim("worker")
+    assert again is not None
+    assert (again.cell_id, again.trial_id > claims[0].trial_id) == (IDS[0], True)
+
+
 def test_a_dead_workers_cell_waits_again_and_a_living_workers_does_not(open_queue: OpenQueue, tmp_path: Path) -> None:
     queue, dead, alive = open_queue(), Presence(tmp_path), Presence(tmp_path)
     update(queue)
