@@ -32,7 +32,7 @@ TIMED_FITS = 3
 """After one that is not timed."""
 START_SECONDS = 8.0
 """Start of the worker processes: importing torch, reading the data set."""
-CELL_SECONDS = 0.055
+CELL_SECONDS = 0.02
 """What a cell costs besides its run: taking it from the queue, closing it, its record (docs/scaling.md)."""
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
 """Program of a process that takes a core until its parent ends."""
