@@ -18,9 +18,9 @@ from ssgan_bench.report import main
 from ssgan_bench.reporting import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WIDTHS = (360, 1280)
+WIDTHS = (360, 600, 1280)
 REFERENCE = Path(__file__).parents[2] / "reports" / "reference"
-COMMITTED = sorted(REFERENCE.glob("*/*/index.html"))
+COMMITTED = [REFERENCE / "index.html", *sorted(REFERENCE.glob("*/*/index.html"))]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
