@@ -1,8 +1,10 @@
-"""Evidence of a search: `search.json` (its plan), `search.csv` (its trials) and `importance.csv`."""
+"""Evidence of a search: `search.json` (its plan), `search.csv` (its trials), `importance.csv` and `winners.toml`."""
 
+import contextlib
 import csv
 import io
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ SEARCH_FILES = {
     "search.csv": "one row per trial of the search; its scores are no results",
     "importance.csv": "share of the variance of search scores by searched key",
     "search.json": "the plan of the search",
+    "winners.toml": "the winners as a study file of their own",
 }
-"""File names and what they hold."""
+"""File names and what they hold; the last one once all trials are done."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ def write_search(store: SearchStore, folder: Path) -> None:
     (folder / "search.json").write_bytes((plan.model_dump_json(indent=1) + "\n").encode())
     (folder / "search.csv").write_bytes(csv_text(columns, rows).encode())
     (folder / "importance.csv").write_bytes(csv_text(["arm", "key", "importance"], importances).encode())
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(store.folder.parent / "winners.toml", folder / "winners.toml")
 
 
 def _row(record: SearchRecord) -> dict[str, Any]:

@@ -329,7 +329,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         ("evidence/runs.csv", "one row per planned run"),
         ("evidence/curves.csv", "every point of every curve"),
         ("evidence/study.json", "the plan"),
-        *((f"evidence/{name}", text) for name, text in SEARCH_FILES.items() if has_search(analysis.evidence.folder)),
+        *((f"evidence/{n}", text) for n, text in SEARCH_FILES.items() if (analysis.evidence.folder / n).is_file()),
         *([("evidence/sample_quality.csv", "measured samples")] if len(analysis.evidence.sample_quality) else []),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
         ("report.md", "this report as Markdown"),

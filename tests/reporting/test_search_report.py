@@ -131,6 +131,17 @@ def test_curves_end_at_the_winner_and_need_a_complete_trial(store: RecordStore, 
     assert winner.number == 1  # as good as trial 3, and earlier
 
 
+def test_the_winners_are_kept_with_the_evidence_once_there_are_any(store: RecordStore, tmp_path: Path) -> None:
+    write_report(store, tmp_path / "unfinished")
+    assert not (tmp_path / "unfinished" / "evidence" / "winners.toml").exists()
+    (store.folder / "winners.toml").write_text('name = "winners"\n')
+    write_report(store, tmp_path / "report")
+    assert (tmp_path / "report" / "evidence" / "winners.toml").read_text() == 'name = "winners"\n'
+    assert "(evidence/winners.toml)" in (tmp_path / "report" / "report.md").read_text()
+    render(tmp_path / "report" / "evidence", tmp_path / "again")
+    assert (tmp_path / "again" / "evidence" / "winners.toml").is_file()
+
+
 def test_the_section_counts_every_trial_and_shows_the_winners_values(store: RecordStore, tmp_path: Path) -> None:
     write_report(store, tmp_path / "report")
     text = section(tmp_path / "report" / "report.md").replace("\\", "")
