@@ -45,7 +45,7 @@ def test_every_preset_resolves_and_can_show_something(path: Path, preset: str) -
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_quick_needs_no_download_and_no_gpu(path: Path) -> None:
     plan = make_plan(read_study(path), str(path), "quick", {})
-    assert len(plan.seeds) in (8, 9, 10)
+    assert 8 <= len(plan.seeds) <= 16
     assert {cell.config["data"]["dataset"] for cell in plan.cells} == {"digits"}
     assert {cell.config["data"]["image_size"] for cell in plan.cells} == {16}
 
