@@ -1,7 +1,5 @@
 """What must also hold on a CUDA device; skipped where there is none."""
 
-import copy
-
 import pytest
 import torch
 from tiny_runs import (
@@ -82,17 +80,11 @@ AVERAGED = {"epochs": 3, "weight_average": 0.9}
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
 def test_replayed_graph_trains_as_the_eager_steps_do(method, precision):
-    eager, graph = (
-        tiny_trainer(
-            tiny_config(
-                method=method,
-                optimizer={"decay_fraction": 0.5},
-                train={**AVERAGED, "precision": precision, "cuda_graph": cuda_graph},
-            ),
-            device="cuda",
-        )
-        for cuda_graph in (False, True)
-    )
+    train = {**AVERAGED, "precision": precision, "cuda_graph": True}
+    config = tiny_config(method=method, optimizer={"decay_fraction": 0.5}, train=train)
+    eager, graph = (tiny_trainer(config, device="cuda") for _ in range(2))
+    recorder = eager._graph._recorder
+    eager._graph = lambda update, real, z: recorder.run(lambda: update(real, z))  # the same optimizers, no replay
     for step in range(10):
         expected, found = eager.step(step), graph.step(step)
         for name, loss in expected.items():
@@ -103,19 +95,21 @@ def test_replayed_graph_trains_as_the_eager_steps_do(method, precision):
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
-def test_a_graphed_run_continues_from_its_checkpoint(cuda_graph):
+def test_a_run_continues_from_its_checkpoint_with_and_without_a_graph(cuda_graph, tmp_path):
     config = tiny_config(train={**AVERAGED, "cuda_graph": cuda_graph})
     first = tiny_trainer(config, device="cuda")
     for step in range(5):
         first.step(step)
+    torch.save(first.state(), tmp_path / "state.pt")
     second = tiny_trainer(config, device="cuda")
-    second.load(copy.deepcopy(first.state()))
+    second.load(torch.load(tmp_path / "state.pt", map_location="cpu", weights_only=True))
     for step in range(5, 10):
         expected, found = first.step(step), second.step(step)
         for name, loss in expected.items():
             torch.testing.assert_close(found[name], loss, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("protocol", ["fixed", "resampled"])
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
@@ -125,8 +119,8 @@ def test_no_step_waits_for_the_device(method, cuda_graph, protocol):
     trainer = tiny_trainer(config, device="cuda")
     for step in range(5):
         trainer.step(step)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for step in range(5, 15):  # over the end of an epoch
             trainer.step(step)
     finally:

@@ -140,12 +140,12 @@ class Timing(Frozen):
     setup_seconds: float
     """Building splits, networks, batches."""
     warmup_seconds: float
-    """The first step, kept apart from steady state."""
+    """The first step, or the first four with a CUDA graph, kept apart from steady state."""
     train_seconds: float
     """All further steps; of a method without steps, the whole fit."""
     evaluation_seconds: float
     step_time_ms: float | None
-    """train_seconds per step after the first; None for a run of one step or none."""
+    """train_seconds per step after the warm-up; None for a run without such steps."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
     peak_memory_mib: float | None

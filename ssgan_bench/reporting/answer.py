@@ -43,8 +43,8 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
         first_of_all = [*yardsticks.sentences(analysis), *label_sections.leak_sentences(analysis)]
         paragraphs = [[*first_of_all, first], further, _footing(analysis), _descriptions(analysis)]
         paragraphs.append(label_efficiency.sentences(analysis))
-    if not single_seed(study):  # where seeds are crossed, which of them matters is the question
-        paragraphs.insert(0, variance_components.sentences(analysis))
+    if not single_seed(study):  # where seeds are crossed, which of them matters is asked first
+        paragraphs[0] = [*variance_components.sentences(analysis), *paragraphs[0]]
     return tuple(" ".join(sentences) for sentences in [*paragraphs, _losses(analysis)] if sentences)
 
 

@@ -33,11 +33,13 @@ def check(folder: Path, *, figures: bool = False) -> dict[Path, list[str]]:
         ConfigError: the folder is neither.
     """
     reports = report_folders(folder)
-    if not reports or not (folder / "index.html").is_file():
+    if not reports:
         return {folder: check_report(folder, figures=figures)}
-    is_same = make_overview(folder).page == (folder / "index.html").read_bytes()
-    found = {folder: [] if is_same else ["index.html (other content)"]}
-    return found | {report: check_report(report, figures=figures) for report in reports}
+    index = folder / "index.html"
+    differs = [f"{index.name} (absent)"]
+    if index.is_file():
+        differs = [] if make_overview(folder).page == index.read_bytes() else [f"{index.name} (other content)"]
+    return {folder: differs} | {report: check_report(report, figures=figures) for report in reports}
 
 
 def check_report(folder: Path, *, figures: bool = False) -> list[str]:

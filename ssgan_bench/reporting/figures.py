@@ -30,7 +30,7 @@ from ssgan_bench.reporting.wording import condition_text, level_text
 
 T = TypeVar("T")
 WIDE = 10.0
-"""Ratio of the largest to the smallest mean from which on a scale is logarithmic."""
+"""Ratio of the largest to the smallest mean above which the scale is logarithmic."""
 
 
 def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple[float, float]) -> Figure:
@@ -72,7 +72,7 @@ def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple
         if is_wide(analysis, limits):
             axes.set_yscale("log")
             plain_numbers(axes.yaxis)
-            axes.set_ylim(low / 1.1, high * 1.1)
+            axes.set_ylim(low / 1.1, min(high * 1.1, unit.scale * unit.limits[1]))
             axes.set_ylabel(f"{unit.axis}, log scale")
         else:
             axes.set_ylim(*padded(low, high, *(unit.scale * limit for limit in unit.limits)))

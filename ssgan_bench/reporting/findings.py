@@ -144,9 +144,10 @@ def label_leaks(evidence: Evidence) -> list[Leak]:
     study, found = evidence.study, values(evidence)
     configs = study.arm_configs
     fixed = [name for name, config in configs.items() if config.get(PROTOCOL_KEY) == "fixed"]
-    alone = next((name for name in fixed if configs[name].get("method.name") == "supervised"), None)
-    if alone is None:
+    supervised = [name for name in fixed if configs[name].get("method.name") == "supervised"]
+    if not supervised:
         return []
+    alone = study.baseline if study.baseline in supervised else supervised[0]
     rows = []
     for arm, config in configs.items():
         twin = next((name for name in fixed if configs[name] == config | {PROTOCOL_KEY: "fixed"}), None)

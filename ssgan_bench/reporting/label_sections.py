@@ -42,16 +42,17 @@ def leak_sentences(analysis: Analysis) -> list[str]:
     for arm in dict.fromkeys(row.arm for row in analysis.leaks):
         rows = [row for row in analysis.leaks if row.arm == arm]
         if len(rows) > MOST_LISTED:
-            rows = [row for row in rows if row.condition[0] in analysis.evidence.study.family]
+            rows = [row for row in rows if row.condition[0] in analysis.evidence.study.family] or rows
         texts = [
             listed([number(unit.scale * getattr(row, part).mean, unit.decimals, sign=True) for row in rows])
             for part in PARTS
         ]
         in_unit = f" in{unit.difference}" if unit.difference else ""
+        where = analysis.at([row.condition for row in rows])
         sentences.append(
-            f"{analysis.label(arm)} seems to gain {texts[0]} over {analysis.label(rows[0].alone)}"
-            f"{analysis.at([row.condition for row in rows])}; the redrawn mask makes {texts[1]} of that, and with "
-            f"fixed labels the gain is {texts[2]} (means{in_unit}, described, not tested)."
+            f"{analysis.label(arm)} against {analysis.label(rows[0].alone)}{where}: the apparent gain of {texts[0]} is "
+            f"the sum of {texts[1]} by the redrawn mask and {texts[2]} with fixed labels (means{in_unit}, described, "
+            "not tested)."
         )
     return sentences
 
@@ -95,7 +96,7 @@ def labels_used(analysis: Analysis, parts: "Parts") -> Section:
         + (f" {counted(left_out, 'further condition')} only in the CSV." if left_out else "")
     )
     blocks: list[Block] = [Figures(tuple(panels), caption, CSV), _table(analysis, frame, nominal)]
-    if analysis.leaks:
+    if analysis.leaks and not single_seed(study):
         blocks.append(_leak_table(analysis, parts))
     return Section("labels", title, tuple(blocks))
 

@@ -168,7 +168,7 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
         + (" Pale: outside the family, described only." if analysis.described else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
-    robust = Folded("Summaries that odd runs do not move", tables.robust_table(analysis))
+    robust = Folded("Interquartile means and probabilities of improvement", tables.robust_table(analysis))
     return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table, robust))
 
 

@@ -125,7 +125,7 @@ def differences_table(analysis: Analysis) -> Table:
 
 
 def robust_table(analysis: Analysis) -> Table:
-    """Summaries of the same differences that a few odd runs cannot move (Agarwal et al. 2021)."""
+    """Summaries that depend less on single runs than means do (Agarwal et al. 2021)."""
     unit = analysis.unit
     rows = [
         (
@@ -139,8 +139,8 @@ def robust_table(analysis: Analysis) -> Table:
     ]
     in_unit = f" in{unit.difference}" if unit.difference else ""
     caption = (
-        f"Interquartile mean of the paired differences{in_unit}: the mean of their middle half, negative is better. "
-        f"Probability of improvement: of a run of the arm having a lower {unit.name} than a run of "
+        f"Interquartile mean of the n paired differences{in_unit}: the mean of their middle half (of all below n = 4), "
+        f"negative is better. Probability of improvement: of a run of the arm having a lower {unit.name} than a run of "
         f"{analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order."
     )
     heads = ("interquartile mean", "probability of improvement", "n")

@@ -4,6 +4,7 @@ import ctypes
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """Numbers of the options in glibc's malloc.h."""
+NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -14,10 +15,11 @@ def keep_freed_memory() -> bool:
     a bfloat16 step at batch 64 (LOG.md). What the process holds stays at its peak.
 
     Returns:
-        whether the C library could be told; one other than glibc is left as it is.
+        whether the C library could be told; one other than glibc is left as it is, and an allocator that was loaded
+        before it does not care.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # TypeError: Windows, which has no handle of the program itself
         return False
-    return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, NEVER))

@@ -22,7 +22,7 @@ from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
-from ssgan_bench.training.step_graph import StepGraph, Update
+from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 SAMPLE_BATCH_SIZE = 500
 """Images that are generated at once, for the sake of memory."""
@@ -51,8 +51,10 @@ class Snapshot:
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last snapshot."""
     seconds: dict[str, float]
-    """Wall-clock so far: "setup", "warmup" (the first step), "train" (all others, or the whole fit); of a run that was
-    continued, the sum over its parts."""
+    """Wall-clock so far: "setup", "warmup" (the first `warmup_steps`), "train" (all others, or the whole fit); of a run
+    that was continued, the sum over its parts."""
+    warmup_steps: int
+    """0 for a method without steps."""
     is_final: bool
     classify: Callable[[Tensor], Tensor]
     """(B, C, H, W) float in [-1, 1] -> class logits (B, K)."""
@@ -132,7 +134,7 @@ class Trainer:
             make_optimizer(network.to(self.device), config.optimizer, decay, in_graph=in_graph)
             for network, decay in weight_decays.items()
         ]
-        self._update: Update = StepGraph(self._update_networks) if in_graph else self._update_networks
+        self._graph = StepGraph(CudaRecorder(self.device)) if in_graph else None
         if config.train.channels_last:
             for network in self._networks():
                 network.to(memory_format=torch.channels_last)
@@ -161,11 +163,17 @@ class Trainer:
         for network, weights in zip(self._networks(), state["networks"], strict=True):
             network.load_state_dict(weights)
         for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
-            rate = optimizer.param_groups[0]["lr"]
+            (group,) = optimizer.param_groups
+            own = {name: group[name] for name in ("lr", "capturable")}  # of this device, not the saved one
             optimizer.load_state_dict(moments)
-            optimizer.param_groups[0]["lr"] = rate  # set at every step; a tensor stays on its device
+            optimizer.param_groups[0].update(own)
         if self.average is not None:
             self.average.load(state["average"])
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps before the steady state: the first one, or those before a graph is replayed, and its recording."""
+        return 1 if self._graph is None else EAGER_STEPS + 1
 
     def _networks(self) -> list[nn.Module]:
         return [net for net in (self.method.discriminator, self.method.generator) if net is not None]
@@ -189,7 +197,8 @@ class Trainer:
         real = self.batches(step)
         z = None if self.method.generator is None else self.latent("z", config.train.batch_size, step)
         seed_layers(config.model_seed, "layers", step)
-        terms = self._update(real, z)
+        update = self._update_networks  # not kept: a trainer that knew itself would outlive its run
+        terms = update(real, z) if self._graph is None else self._graph(update, real, z)
         if self.average is not None:
             self.average.update(self.method.discriminator)
         return terms
@@ -266,7 +275,17 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     classify = method.fit(labeled, labels, unlabeled)
     clock.lap("train")
     seconds = {"warmup": 0.0, **clock.seconds}
-    return Snapshot(0, epoch=0.0, losses={}, seconds=seconds, is_final=True, classify=classify, sample=None, state=None)
+    return Snapshot(
+        step=0,
+        epoch=0.0,
+        losses={},
+        seconds=seconds,
+        warmup_steps=0,
+        is_final=True,
+        classify=classify,
+        sample=None,
+        state=None,
+    )
 
 
 def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state: State | None) -> Iterator[Snapshot]:
@@ -290,7 +309,7 @@ def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state
         for step in range(done, stop):
             terms = trainer.step(step)
             history.append(torch.stack(list(terms.values())))
-            if step == 0:
+            if step < trainer.warmup_steps:
                 clock.lap("warmup")
         losses = torch.stack(history).cpu()  # (steps, terms): the only wait for the device
         clock.lap("train")
@@ -302,6 +321,7 @@ def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state
             epoch=done / batches.steps_per_epoch,
             losses=dict(zip(terms, losses.mean(dim=0).tolist(), strict=True)),
             seconds=dict(clock.seconds),
+            warmup_steps=trainer.warmup_steps,
             is_final=done == trainer.total_steps,
             classify=trainer.classify,
             sample=None if trainer.method.generator is None else trainer.sample,

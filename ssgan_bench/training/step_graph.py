@@ -5,6 +5,7 @@ Python starts them. What a step reads from outside lies in tensors that stay whe
 them, the learning rate is a tensor (`training.loop`), and dropout's seed is the global generator's at every replay.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,40 +21,60 @@ EAGER_STEPS = 3
 """Steps before the recording, in which libraries choose their algorithms and optimizers make their state."""
 
 
-def record_on_cuda(step: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
-    """Record the kernels of a step, which does not run it; returns how to run it and where its losses appear."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        losses = step()
-    return graph.replay, losses
+class CudaRecorder:
+    """Runs and records steps on one CUDA stream of its own.
+
+    Gradients remember the stream they are on, so what is recorded must have run there before. A stream that graphs
+    share would lose its workspace of matrix products with the first graph that goes (pytorch issue 193402).
+    """
+
+    def __init__(self, device: torch.device):
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def run(self, step: Callable[[], Losses]) -> Losses:
+        """Run a step beside the current stream, which waits for it."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # Of the optimizers, which see that they are made for a graph and run without one.
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+            losses = step()
+        current.wait_stream(self._stream)
+        return losses
+
+    def record(self, step: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
+        """Record the kernels of a step, which does not run it; returns how to run it and where its losses appear."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            losses = step()
+        return graph.replay, losses
 
 
 class StepGraph:
-    """An update that runs as it is at first, and then from its recording.
+    """Updates networks as they are at first, and then by replaying one recorded update.
 
     Every batch must have the same shapes, and the networks must stay in training mode and in place.
     """
 
-    def __init__(
-        self,
-        update: Update,
-        record: Callable[[Callable[[], Losses]], tuple[Callable[[], None], Losses]] = record_on_cuda,
-    ):
-        self._update, self._record = update, record
+    def __init__(self, recorder: CudaRecorder):
+        self._recorder = recorder
         self._eager_steps = 0
         self._replay: Callable[[], None] | None = None
         self._real: RealBatch
         self._z: Tensor | None
         self._losses: Losses
 
-    def __call__(self, real: RealBatch, z: Tensor | None) -> Losses:
-        """Update the networks once; the global generators are seeded for this step."""
+    def __call__(self, update: Update, real: RealBatch, z: Tensor | None) -> Losses:
+        """Update the networks once, with the same `update` at every call.
+
+        The global generators are seeded for this step; a replay reads the seed of the GPU's.
+        """
         if self._eager_steps < EAGER_STEPS:
             self._eager_steps += 1
-            return self._eager(real, z)
+            return self._recorder.run(lambda: update(real, z))
         if self._replay is None:
             self._real, self._z = _copy(real), None if z is None else z.clone()
-            self._replay, self._losses = self._record(lambda: self._update(self._real, self._z))
+            self._replay, self._losses = self._recorder.record(lambda: update(self._real, self._z))
         self._real.images.copy_(real.images)
         self._real.labels.copy_(real.labels)
         self._real.labeled_mask.copy_(real.labeled_mask)
@@ -61,18 +82,6 @@ class StepGraph:
             self._z.copy_(z)
         self._replay()
         return {name: loss.clone() for name, loss in self._losses.items()}  # the next replay overwrites them
-
-    def _eager(self, real: RealBatch, z: Tensor | None) -> Losses:
-        """Run the update beside the current stream, as a recording will: gradients remember the stream they are on."""
-        if real.images.device.type != "cuda":
-            return self._update(real, z)
-        current = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            losses = self._update(real, z)
-        current.wait_stream(side)
-        return losses
 
 
 def _copy(real: RealBatch) -> RealBatch:

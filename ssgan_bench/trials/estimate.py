@@ -72,6 +72,8 @@ class Estimate:
 def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimate:
     """Time a run of each cost for about a second. Neither reads nor downloads the data set."""
     keep_freed_memory()  # as a worker does
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     costs: dict[str, ArmCost] = {}
     seconds, disk_kib = 0.0, 0.0
     for cell in plan.cells:
@@ -144,11 +146,12 @@ def _time_arm(config: RunConfig, device: torch.device) -> ArmCost:
     batches = Batches(images, labels, splits, config, uses_unlabeled=method.uses_unlabeled)
     trainer = Trainer(config, batches, num_classes)
     trainer.set_training(True)
-    trainer.step(0)
+    for step in range(trainer.warmup_steps):
+        trainer.step(step)
     done, start = 0, _now(device)
     while (elapsed := _now(device) - start) < TIMED_SECONDS or done < 2:
+        trainer.step(trainer.warmup_steps + done)
         done += 1
-        trainer.step(done)
     step_seconds = elapsed / done
     trainer.set_training(False)
     start = _now(device)

@@ -135,6 +135,8 @@ class CellRunner:
         self._data_root = data_root
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(self._device)  # graphs and pinned memory belong to the current one
         self._device_name = torch.cuda.get_device_name(self._device) if on_gpu else cpu_name()
         self._commit = commit
         self._loaded: tuple[tuple[str, int], DeviceData] | None = None
@@ -340,7 +342,7 @@ def _timing(
     device: torch.device,
 ) -> Timing:
     seconds: dict[str, Any] = snapshot.seconds
-    steps = snapshot.step - 1
+    steps = snapshot.step - snapshot.warmup_steps
     step_seconds = seconds["train"] / steps if steps > 0 else None
     return Timing(
         setup_seconds=seconds["setup"] + split_seconds,

@@ -3,6 +3,8 @@
 A quantity that was not measured is None in the saved results, never a number.
 """
 
+import contextlib
+import ctypes
 import functools
 import statistics
 import subprocess
@@ -41,8 +43,8 @@ def matmul_peak_flops(device: str, num_threads: int, precision: str) -> float:
 
     Args:
         device: "cpu" or "cuda".
-        precision: "fp32" or "bf16".
         num_threads: what PyTorch uses now.
+        precision: "fp32" or "bf16".
     """
     assert num_threads == torch.get_num_threads()
     repeats = 10 if device == "cuda" else 1  # on a GPU a single product is short beside its launch
@@ -80,6 +82,8 @@ class PeakMemory:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
+            with contextlib.suppress(AttributeError):
+                ctypes.CDLL(None).malloc_trim(0)  # what a process keeps of freed memory was another benchmark's
             try:
                 Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM (Linux)
             except OSError:

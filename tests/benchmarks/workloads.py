@@ -57,7 +57,7 @@ class Workload:
 
     def __str__(self) -> str:
         options = [self.precision] * (self.precision != "fp32") + ["reuse"] * self.reuses_features
-        options += ["graph"] * self.cuda_graph
+        options += ["nhwc"] * self.channels_last + ["graph"] * self.cuda_graph
         return "-".join([self.device, self.network, self.method, str(self.batch_size), *options])
 
     @property
@@ -69,7 +69,8 @@ class Workload:
     def sizes(self) -> dict[str, Any]:
         """What a report groups by, but for the precision."""
         names = ("network", "width", "image_size", "batch_size")
-        method = self.method + ", features reused" * self.reuses_features + ", one graph" * self.cuda_graph
+        method = self.method + ", features reused" * self.reuses_features
+        method += ", channels last" * self.channels_last + ", one graph" * self.cuda_graph
         return {"method": method, **{name: getattr(self, name) for name in names}}
 
 

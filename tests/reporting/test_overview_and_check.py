@@ -179,6 +179,9 @@ def test_check_of_a_folder_of_reports_checks_the_overview_and_every_report(repor
     assert overview == f"{reports}: index.html (other content)"
     assert first.endswith("as this code makes it")
     assert second.endswith("tables/main.tex (absent)")
+    (reports / "index.html").unlink()
+    assert main(["check", str(reports)]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == f"{reports}: index.html (absent)"
 
 
 def test_check_without_figures_and_overview_draw_nothing(reports, monkeypatch):

@@ -31,7 +31,10 @@ def page_faults(how: str) -> int:
 
 
 def test_large_tensors_reuse_the_memory_of_freed_ones():
-    assert page_faults("kept") < 10 < page_faults("returned")
+    returned = page_faults("returned")
+    if returned == 0:
+        pytest.skip("this system does not count page faults, or has another allocator")
+    assert 10 * page_faults("kept") < returned
 
 
 EPOCHS = """

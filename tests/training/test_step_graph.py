@@ -1,9 +1,14 @@
 """What surrounds a CUDA graph: with a recording that runs on a CPU, training is bit for bit what it is without one."""
 
+import copy
+import gc
+import weakref
+
 import pytest
 import torch
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
+from ssgan_bench.training.loop import make_optimizer, set_learning_rate
 from ssgan_bench.training.step_graph import EAGER_STEPS, StepGraph
 
 METHODS = [
@@ -16,12 +21,15 @@ TRAIN = {"epochs": 2, "weight_average": 0.9}
 
 
 class Recorder:
-    """Stands for a graph: a replay runs the recorded step on the tensors it was recorded with, into the same losses."""
+    """Stands for CUDA's: a replay runs the recorded step on the tensors it was recorded with, into the same losses."""
 
     def __init__(self):
         self.recorded = self.replayed = 0
 
-    def __call__(self, step):
+    def run(self, step):
+        return step()
+
+    def record(self, step):
         self.recorded += 1
         losses = {}
 
@@ -33,17 +41,12 @@ class Recorder:
         return replay, losses
 
 
-def graphed(trainer):
-    recorder = Recorder()
-    trainer._update = StepGraph(trainer._update_networks, record=recorder)
-    return recorder
-
-
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_replayed_steps_read_the_batch_z_seed_and_average_of_their_own_step(method):
     config = tiny_config(method=method, train=TRAIN, optimizer={"decay_fraction": 0.5})
     plain, fast = tiny_trainer(config), tiny_trainer(config)
-    recorder = graphed(fast)
+    recorder = Recorder()
+    fast._graph = StepGraph(recorder)
     history = [(plain.step(step), fast.step(step)) for step in range(8)]
     for expected, found in history:  # read at the end: a replay must not overwrite what an earlier one gave
         assert found.keys() == expected.keys()
@@ -57,6 +60,41 @@ def test_replayed_steps_read_the_batch_z_seed_and_average_of_their_own_step(meth
 
 def test_option_has_no_effect_on_a_cpu_and_leaves_the_digest_of_others_alone():
     config = tiny_config(train={"cuda_graph": True})
-    assert not isinstance(tiny_trainer(config)._update, StepGraph)
+    assert tiny_trainer(config)._graph is None
     assert config.digest() != tiny_config().digest()
     assert "cuda_graph" not in tiny_config().model_dump()["train"]
+
+
+def test_learning_rate_of_a_graph_stays_the_same_tensor():
+    """The recorded kernels read it from there."""
+    network = torch.nn.Linear(2, 1)
+    optimizer = make_optimizer(network, tiny_config().optimizer, 0.0, in_graph=True)
+    trainer = tiny_trainer(tiny_config(method={"name": "supervised"}))
+    (group,) = optimizer.param_groups
+    rate = group["lr"]
+    set_learning_rate(optimizer, 0.25)
+    assert group["lr"] is rate
+    assert rate.item() == 0.25
+    # A state that was saved elsewhere, without a graph, leaves both settings alone.
+    trainer.step(0)
+    saved = copy.deepcopy(trainer.state())
+    (of_trainer,) = trainer.optimizers[0].param_groups
+    of_trainer["lr"], of_trainer["capturable"] = rate, True
+    trainer.load(saved)
+    (of_trainer,) = trainer.optimizers[0].param_groups
+    assert of_trainer["lr"] is rate
+    assert of_trainer["capturable"] is True
+
+
+def test_a_trainer_is_freed_with_its_last_name():
+    """Networks, optimizers and a graph of the run before must not stay beside those of the next."""
+    trainer = tiny_trainer(tiny_config(train=TRAIN))
+    for step in range(2):
+        trainer.step(step)
+    seen = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert seen() is None
+    finally:
+        gc.enable()
