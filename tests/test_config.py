@@ -57,6 +57,7 @@ CHANGES = {
         "weight_average": 0.9,
         "precision": "bf16",
         "channels_last": True,
+        "cuda_graph": True,
         "num_threads": 2,
     },
     "method": {
