@@ -123,7 +123,7 @@ def _arm_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def draw_forest(analysis: Analysis) -> Figure:
-    """Draw every paired difference with its interval; filled where it is shown after Holm."""
+    """Draw every paired difference with its interval, filled where it is shown after Holm; the margin is shaded."""
     study, unit = analysis.evidence.study, analysis.unit
     style = looks([arm.name for arm in study.arms])
     arms = list(dict.fromkeys(row.arm for row in analysis.comparisons))
@@ -164,6 +164,8 @@ def draw_forest(analysis: Analysis) -> Figure:
                 place += 1
             place += 0 if one_each else 0.6
         axes.axvline(0, color="#222222", linewidth=0.9, zorder=1)
+        if study.margin is not None:
+            axes.axvspan(-unit.scale * study.margin, unit.scale * study.margin, color="#eeeeee", linewidth=0, zorder=0)
         axes.set_yticks(ticks, texts)
         axes.set_ylim(place - 0.4, -0.7)
         axes.grid(False, axis="y")

@@ -166,6 +166,7 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
         f"Each arm minus {baseline}, paired by {analysis.unit_noun}; line: 95 % t interval, n = {n} pairs, not "
         f"corrected; filled: shown at {100 * ALPHA:g} % after Holm over {analysis.family_text}, hollow: not shown."
         + (" Pale: outside the family, described only." if analysis.described else "")
+        + (f" Shaded: differences below the margin of {analysis.margin_text}." if study.margin is not None else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
     robust = Folded("Interquartile means and probabilities of improvement", tables.robust_table(analysis))

@@ -88,6 +88,16 @@ def test_shown_difference_goes_before_an_equivalence_and_is_said_to_be_small(ana
     assert "is shown to be below the margin of 5 percentage points" in answer(analysis)[1]
 
 
+@pytest.mark.parametrize("margin", [0.02, None])
+def test_forest_shades_the_margin_and_its_caption_says_so(analyzed, margin):
+    document, parts = build(analyzed(make_plan(arms=TWO, factors=(BUDGETS,), margin=margin), lambda cell: 0.3))
+    (axes,) = parts.drawings["differences"]().axes
+    widths = [patch.get_width() for patch in axes.patches]
+    assert widths == ([] if margin is None else pytest.approx([4.0]))
+    (section,) = [section for section in document.sections if section.anchor == "differences"]
+    assert ("below the margin of 2 percentage points" in section.blocks[0].caption) == (margin is not None)
+
+
 def test_without_a_margin_nothing_is_equivalent_and_the_box_says_what_that_means(analyzed):
     analysis = analyzed(make_plan(arms=TWO, factors=(BUDGETS,)), lambda cell: 0.2 + wobble(cell))
     assert {row.verdict for row in analysis.comparisons} == {"no difference shown"}
