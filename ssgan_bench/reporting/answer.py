@@ -146,8 +146,13 @@ def _verdicts(analysis: Analysis) -> list[str]:
 
 
 def _named(rows: list[Comparison], analysis: Analysis) -> str:
-    """Name arms with the conditions of some comparisons, e.g. "A at Labels = 20 and 50; B at Labels = 20"."""
+    """Name arms with the conditions of some comparisons, e.g. "A at Labels = 20 and 50; B at Labels = 20".
+
+    Many arms that are the whole family are not named one by one.
+    """
     arms = dict.fromkeys(row.arm for row in rows)
+    if len(arms) > MOST_LISTED and len(rows) == len(analysis.family):
+        return f"all {len(arms)} tested arms{analysis.at(list(dict.fromkeys(row.condition for row in rows)))}"
     places = {arm: [row.condition for row in rows if row.arm == arm] for arm in arms}
     return "; ".join(f"{analysis.label(arm)}{analysis.at(found)}" for arm, found in places.items())
 

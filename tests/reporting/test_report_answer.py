@@ -215,3 +215,19 @@ def test_other_metric_is_not_shown_as_percent(make_store, tmp_path):
     assert "percentage" not in result.answer
     assert "nats" in result.index.read_text()
     assert "%" not in result.main_table
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_many_arms_with_one_verdict_are_not_named_one_by_one(make_store, tmp_path):
+    arms = [("base", "Base"), *((f"arm_{i}", f"Arm {i}") for i in range(5))]
+    plan = make_plan(arms=arms, factors=(BUDGETS,), family=(10,))
+
+    def change(cell):
+        return {"metrics": {"error_rate": (0.2 if cell.arm == "base" else 0.3) + 0.001 * cell.model_seed}, "curves": ()}
+
+    answer = write_report(make_store(plan, change), tmp_path / "report").answer
+    assert answer.startswith(
+        "No arm is shown to have a lower test error than Base. A higher one is shown for all 5 tested arms at "
+        "Labeled images = 10."
+    )
+    assert "Arm 3: worse at Labeled images = 10" in answer
