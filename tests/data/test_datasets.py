@@ -30,7 +30,7 @@ GENUINE_MNIST = Path(__file__).parents[3] / "shared" / "data" / "MNIST" / "raw"
 def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Genuine MNIST, extracted by prepare() from local archives without network."""
     if not GENUINE_MNIST.is_dir():
-        pytest.skip("genuine MNIST archives are not at hand (../shared/data/MNIST/raw)")
+        pytest.skip("genuine MNIST archives are not at hand")
     root = tmp_path_factory.mktemp("mnist")
     (root / "MNIST/raw").mkdir(parents=True)
     for path in GENUINE_MNIST.glob("*.gz"):
