@@ -198,6 +198,8 @@ def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
     ]
     labels = tuple(arm.label for arm in study.arms)
     note = "Seeds and factors, which vary within an arm, are not listed."
+    if any(NONE in texts for texts in differing):
+        note += f" {NONE}: no option of the arm's method, or a newer one at its default."
     names = listed([arm.label for arm in classical])
     without = f" Those of networks, optimizer and training steps do not concern {names}." if classical else ""
     return (
