@@ -166,11 +166,9 @@ class TrainConfig(Frozen):
     """Of convolutions and matrix products: fp32, or bf16, in which a GPU and wide networks on a CPU with bfloat16 units
     are faster. Weights, their updates, losses and what the networks give out are float32 either way."""
     channels_last: Annotated[bool, since_default(False)] = False
-    """Keep the weights of convolutions in the order (O, H, W, I), which bf16 wants; equal up to rounding, but for
-    other dropout masks."""
+    """Keep convolutions' weights as (O, H, W, I), which bf16 wants; equal up to rounding and other dropout masks."""
     cuda_graph: Annotated[bool, since_default(False)] = False
-    """On a GPU, launch each step as one CUDA graph, for networks so small that Python is slower than the GPU. Without
-    effect on a CPU."""
+    """On a GPU, launch each step as one CUDA graph; without effect on a CPU."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run. Part of the configuration, since it changes the order of floating-point sums."""
 

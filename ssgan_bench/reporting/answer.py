@@ -1,6 +1,6 @@
 """The answer in plain words, generated from the statistics: what is shown, what is not, on what it rests."""
 
-from ssgan_bench.reporting import label_efficiency, label_sections, variance_components, yardsticks
+from ssgan_bench.reporting import label_efficiency, label_leak, variance_components, yardsticks
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.frames import (
     ALPHA,
@@ -40,7 +40,7 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
     else:
         first, *further = _verdicts(analysis)
         # Whoever could pick something simpler asks that first, and whoever varies the label protocol what it gains.
-        first_of_all = [*yardsticks.sentences(analysis), *label_sections.leak_sentences(analysis)]
+        first_of_all = [*yardsticks.sentences(analysis), *label_leak.sentences(analysis)]
         paragraphs = [[*first_of_all, first], further, _footing(analysis), _descriptions(analysis)]
         paragraphs.append(label_efficiency.sentences(analysis))
     if not single_seed(study):  # where seeds are crossed, which of them matters is asked first
@@ -247,10 +247,9 @@ def _descriptions(analysis: Analysis) -> list[str]:
         ends = sorted(mean for mean in means if mean == mean)
         texts = [number(mean, unit.decimals, sign=True) for mean in (means if one_by_one else ends[:1] + ends[-1:])]
         parts.append(f"{analysis.label(arm)} {listed(texts) if one_by_one else ' to '.join(texts)}")
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     return [
-        f"At {analysis.first_levels(rows)}, outside the family, nothing is claimed; the mean differences{in_unit} "
-        f"were: {'; '.join(parts)}."
+        f"At {analysis.first_levels(rows)}, outside the family, nothing is claimed; the mean "
+        f"differences{unit.in_difference} were: {'; '.join(parts)}."
     ]
 
 

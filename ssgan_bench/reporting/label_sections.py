@@ -1,4 +1,4 @@
-"""How many labels a run has really used and what that gains: shown where a study varies the label protocol."""
+"""How many labels a run has really used: shown where a study varies the label protocol, whose point that number is."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting import figures
+from ssgan_bench.reporting import figures, label_leak
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Block, Figure, Figures, Section, Table, Text
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel, padded, short
@@ -16,17 +16,13 @@ from ssgan_bench.reporting.findings import PROTOCOL_KEY
 from ssgan_bench.reporting.frames import Condition, condition_of, conditions, curve_means, single_seed
 from ssgan_bench.reporting.palette import looks
 from ssgan_bench.reporting.tables import keys_of, levels_of, texts_of
-from ssgan_bench.reporting.wording import condition_text, counted, estimate_text, listed, number, range_text
+from ssgan_bench.reporting.wording import condition_text, counted, number, range_text
 
 if TYPE_CHECKING:
     from ssgan_bench.reporting.sections import Parts
 
 MOST_PANELS = 4
-MOST_LISTED = 4
-"""Conditions given one by one in a sentence; of more, those of the declared family."""
 CSV = "tables/labels_used.csv"
-LEAK_CSV = "tables/label_leak.csv"
-PARTS = ("apparent", "leak", "honest")
 
 
 def varies_label_protocol(analysis: Analysis) -> bool:
@@ -34,27 +30,6 @@ def varies_label_protocol(analysis: Analysis) -> bool:
     study = analysis.evidence.study
     protocols = {str(config.get(PROTOCOL_KEY)) for config in study.arm_configs.values()}
     return len(protocols) > 1 or PROTOCOL_KEY in keys_of(analysis)
-
-
-def leak_sentences(analysis: Analysis) -> list[str]:
-    """Say of each arm with a redrawn mask how much of its gain over the labels alone the mask makes."""
-    unit, sentences = analysis.unit, []
-    for arm in dict.fromkeys(row.arm for row in analysis.leaks):
-        rows = [row for row in analysis.leaks if row.arm == arm]
-        if len(rows) > MOST_LISTED:
-            rows = [row for row in rows if row.condition[0] in analysis.evidence.study.family] or rows
-        texts = [
-            listed([number(unit.scale * getattr(row, part).mean, unit.decimals, sign=True) for row in rows])
-            for part in PARTS
-        ]
-        in_unit = f" in{unit.difference}" if unit.difference else ""
-        where = analysis.at([row.condition for row in rows])
-        sentences.append(
-            f"{analysis.label(arm)} against {analysis.label(rows[0].alone)}{where}: the apparent gain of {texts[0]} is "
-            f"the sum of {texts[1]} by the redrawn mask and {texts[2]} with fixed labels (means{in_unit}, described, "
-            "not tested)."
-        )
-    return sentences
 
 
 def labels_used(analysis: Analysis, parts: "Parts") -> Section:
@@ -97,7 +72,7 @@ def labels_used(analysis: Analysis, parts: "Parts") -> Section:
     )
     blocks: list[Block] = [Figures(tuple(panels), caption, CSV), _table(analysis, frame, nominal)]
     if analysis.leaks and not single_seed(study):
-        blocks.append(_leak_table(analysis, parts))
+        blocks.append(label_leak.table(analysis, parts.csv))
     return Section("labels", title, tuple(blocks))
 
 
@@ -131,32 +106,6 @@ def _table(analysis: Analysis, frame: pd.DataFrame, nominal: dict[tuple[str, Con
     heads = ("nominal labels", "labels used", "of the nominal", "of all training labels", "epochs")
     caption = "Distinct labels used by the end of training, mean over complete runs, beside the nominal number."
     return Table(("arm", *labels, *heads), tuple(rows), caption, CSV, left=1 + len(labels))
-
-
-def _leak_table(analysis: Analysis, parts: "Parts") -> Table:
-    """Give the gains of the arms with a redrawn mask, whole and in parts."""
-    unit, factors = analysis.unit, analysis.evidence.study.factors
-    columns = ["arm", *keys_of(analysis), "labels_alone"]
-    columns += [f"{part}{suffix}" for part in PARTS for suffix in ("", "_low", "_high")] + ["n"]
-    records, rows = [], []
-    for row in analysis.leaks:
-        estimates = {part: getattr(row, part) for part in PARTS}
-        record = {"arm": row.arm, **levels_of(row.condition, analysis), "labels_alone": row.alone, "n": row.leak.n}
-        for part, estimate in estimates.items():
-            record |= {part: estimate.mean, f"{part}_low": estimate.low, f"{part}_high": estimate.high}
-        records.append(record)
-        texts = [estimate_text(estimate, unit, sign=True) for estimate in estimates.values()]
-        rows.append((analysis.label(row.arm), *texts_of(row.condition), *texts, str(row.leak.n)))
-    parts.csv[LEAK_CSV] = csv_text(columns, records)
-    alone = analysis.label(analysis.leaks[0].alone)
-    in_unit = f" in{unit.difference}" if unit.difference else ""
-    caption = (
-        f"Gain over {alone}{in_unit}, and its two parts: what the same arm with fixed labels loses to the redrawn "
-        f"mask, and what it gains over {alone}. Mean [95 % t interval] over {analysis.unit_noun}s; described, not "
-        "tested."
-    )
-    heads = ("gain as it seems", "by the redrawn mask", "with fixed labels", "n")
-    return Table(("arm", *(f.label for f in factors), *heads), tuple(rows), caption, LEAK_CSV, left=1 + len(factors))
 
 
 def _draw(analysis: Analysis, own: pd.DataFrame, budgets: list[float], title: str) -> Drawing:

@@ -3,10 +3,9 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ssgan_bench.reporting.analysis import Analysis
-from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded, short
+from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded, plain_numbers, short
 from ssgan_bench.reporting.palette import looks
 
 WIDE = 5.0
@@ -32,8 +31,7 @@ def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywher
         figure, (axes,) = new_panel(height=3.1 + legend_height([arm.label for arm in arms]))
         if logarithmic:
             axes.set_xscale("log")
-            for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-                ticks(FuncFormatter(_tick))
+            plain_numbers(axes.xaxis)
         for arm in arms:
             own, look = here[here["arm"] == arm.name], style[arm.name]
             axes.plot(own["frechet"], 100 * own["error_rate"], look.marker, color=look.color, ms=3.4, alpha=0.45, mew=0)
@@ -61,8 +59,3 @@ def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywher
             axes.set_title(short(title, 56), loc="left")
         add_legend(figure, [(arm.label, style[arm.name]) for arm in arms], marker=True)
     return figure
-
-
-def _tick(value: float, position: int | None) -> str:
-    """Write 1, 2 and 5 times a power of ten: an axis of less than a decade has no other labels."""
-    return f"{value:g}" if f"{value:e}"[0] in "125" and round(value, 9) == float(f"{value:.0e}") else ""

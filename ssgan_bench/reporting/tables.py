@@ -106,7 +106,6 @@ def differences_table(analysis: Analysis) -> Table:
         )
         for row in analysis.comparisons
     ]
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     outside = "; what is outside is described, not tested" if analysis.described else ""
     heads = ("difference", "verdict", "p", "p (Holm)", *(["p equivalent (Holm)"] if with_margin else []), "g_z")
     equivalent = (
@@ -116,8 +115,8 @@ def differences_table(analysis: Analysis) -> Table:
     return Table(
         ("arm", *(f.label for f in study.factors), *heads, "better in"),
         tuple(rows),
-        f"Difference{in_unit}: arm minus {analysis.label(study.baseline)}, paired by {analysis.unit_noun}, negative is "
-        "better, with its 95 % t interval (not corrected); exact two-sided sign-flip p; "
+        f"Difference{unit.in_difference}: arm minus {analysis.label(study.baseline)}, paired by {analysis.unit_noun}, "
+        "negative is better, with its 95 % t interval (not corrected); exact two-sided sign-flip p; "
         f"after Holm over {analysis.family_text}{outside}; Hedges' g_z; better in: {analysis.unit_noun}s in which the "
         f"arm is better, ties half. Verdict: at 5 % after Holm.{equivalent if with_margin else ''}",
         "tables/differences.csv",
@@ -137,11 +136,10 @@ def robust_table(analysis: Analysis) -> Table:
         )
         for row in analysis.comparisons
     ]
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     caption = (
-        f"Interquartile mean of the n paired differences{in_unit}: the mean of their middle half (of all below n = 4), "
-        f"negative is better. Probability of improvement: of a run of the arm having a lower {unit.name} than a run of "
-        f"{analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order."
+        f"Interquartile mean of the n paired differences{unit.in_difference}: the mean of their middle half (of all "
+        f"below n = 4), negative is better. Probability of improvement: of a run of the arm having a lower {unit.name} "
+        f"than a run of {analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order."
     )
     heads = ("interquartile mean", "probability of improvement", "n")
     factors = analysis.evidence.study.factors

@@ -100,7 +100,6 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callabl
             for name, part in parts_of(row).items()
         ),
     )
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     table = Table(
         ("arm", *(factor.label for factor in study.factors), *HEADS.values(), "splits"),
         tuple(
@@ -112,8 +111,8 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callabl
             )
             for row in rows
         ),
-        f"Standard deviation of the {unit.name} by origin{in_unit}, with 95 % interval. *: the estimate of the "
-        "variance was negative and is given as 0. Splits with a lost run are left out.",
+        f"Standard deviation of the {unit.name} by origin{unit.in_difference}, with 95 % interval. *: the estimate of "
+        "the variance was negative and is given as 0. Splits with a lost run are left out.",
         PATH,
     )
     blocks: list[Block] = []

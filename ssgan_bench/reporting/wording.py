@@ -32,6 +32,11 @@ class Unit:
     limits: tuple[float, float]
     """What a stored value can be at all; a t interval of few seeds goes further."""
 
+    @property
+    def in_difference(self) -> str:
+        """For after "difference", e.g. " in percentage points"; empty without a unit."""
+        return f" in{self.difference}" if self.difference else ""
+
 
 def unit_of(evidence: Evidence) -> Unit:
     """Choose the notation of the study's metric; one more decimal where the test sets are large."""

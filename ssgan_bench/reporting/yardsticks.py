@@ -52,10 +52,9 @@ def _asked(leaders: Sequence[AgainstYardstick], analysis: Analysis) -> str:
             f"{estimate_text(near.difference, unit, sign=True)}{unit.difference}{_pairs_left(near, analysis)}."
         )
     none = f", and by no {kind}{analysis.at(behind)}" if behind else ""
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     return (
         f"The best yardstick ({names}) was observed to be beaten{_by(ahead, analysis)}{none} (mean "
-        f"differences{in_unit} with 95 % t intervals, described, not tested)."
+        f"differences{unit.in_difference} with 95 % t intervals, described, not tested)."
     )
 
 
@@ -168,12 +167,11 @@ def section(analysis: Analysis, csv: dict[str, str]) -> Section:
     last = ("lost runs counted",) if analysis.pessimistic_yardsticks else ()
     value = f"{number(unit.scale * analysis.worst_case, unit.decimals)}{unit.suffix}"
     counting = f" Lost runs counted: each failed or diverged run as {value}." if last else ""
-    in_unit = f" in{unit.difference}" if unit.difference else ""
     table = Table(
         ("arm", *(f.label for f in study.factors), "best yardstick", "difference", "better in", *last),
         tuple(_row(row, analysis) for row in rows),
-        f"Difference{in_unit}: arm minus the best yardstick, paired by {analysis.unit_noun}, negative is better, with "
-        f"its 95 % t interval; better in: {analysis.unit_noun}s in which the arm is better, ties half."
+        f"Difference{unit.in_difference}: arm minus the best yardstick, paired by {analysis.unit_noun}, negative is "
+        f"better, with its 95 % t interval; better in: {analysis.unit_noun}s in which the arm is better, ties half."
         f"{counting}",
         PATH,
         left=2 + len(study.factors),

@@ -1,8 +1,9 @@
 """A training step as one CUDA graph: its kernels are launched at once, instead of one by one from Python.
 
-A step of narrow networks is some two thousand kernels of a few microseconds each, which a GPU finishes sooner than
-Python starts them. What a step reads from outside lies in tensors that stay where they are: the batch is copied into
-them, the learning rate is a tensor (`training.loop`), and dropout's seed is the global generator's at every replay.
+A step of narrow networks is some two thousand small operations (LOG.md), so on a GPU the time to launch them should
+count most; that was not measured yet. What a step reads from outside lies in tensors that stay where they are: the
+batch is copied into them, the learning rate is a tensor (`training.loop`), and dropout's seed is the global generator's
+at every replay.
 """
 
 import warnings
