@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssgan_bench.config import MethodConfig, RunConfig, Weight, since_default
 from ssgan_bench.data.batches import RealBatch
@@ -103,6 +103,8 @@ class Ssgan(NetworkMethod):
         size = config.data.image_size
         self.discriminator = build_discriminator(config.network, size, channels, num_logits)
         self.generator = build_generator(config.network, size, channels)
+        # Without them no gradient reaches the generator through the real images, in one batch or in two.
+        self._has_batch_statistics = any(isinstance(layer, nn.BatchNorm2d) for layer in self.discriminator.modules())
 
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         assert self.generator is not None
@@ -132,7 +134,7 @@ class Ssgan(NetworkMethod):
             assert self._real_features is not None  # the discriminator's update comes first
             real_features = self._real_features
             fake_features, logits_on_fake = self.discriminator(fake_images)
-        elif options.real_and_fake == "joint":
+        elif options.real_and_fake == "joint" and self._has_batch_statistics:
             (real_features, _), (fake_features, logits_on_fake) = self._discriminate_together(real_images, fake_images)
         else:
             fake_features, logits_on_fake = self.discriminator(fake_images)

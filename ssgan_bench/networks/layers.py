@@ -54,7 +54,7 @@ class GaussianNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape and dtype of x."""
-        return x + self.std * torch.randn_like(x) if self.training else x
+        return torch.add(x, torch.randn_like(x), alpha=self.std) if self.training else x
 
 
 class Dropout(nn.Module):
@@ -118,12 +118,12 @@ class WeightNormLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, I) to (B, O)."""
-        return self._scaled(x) + self.bias
+        return F.linear(x, self._weight(), self.bias)
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        # Scaling the (B, O) product is cheaper than scaling the (O, I) matrix.
-        norms: Tensor = torch.linalg.vector_norm(self.direction, dim=1)
-        return F.linear(x, self.direction) * (self.scale / norms)
+    def _weight(self) -> Tensor:
+        # The kernel of parametrizations.weight_norm: with its gradient a seventh of the time of vector_norm's (LOG.md).
+        weight: Tensor = torch._weight_norm(self.direction, self.scale.unsqueeze(1), 0)
+        return weight
 
     @torch.no_grad()
     def initialize_from_data(self, x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class WeightNormLinear(nn.Module):
         """
         if x.shape[0] < 2:
             raise ValueError(f"data-dependent initialization needs at least 2 images, got {x.shape[0]}")
-        outputs = self._scaled(x)
+        outputs = F.linear(x, self._weight())
         std, mean = torch.std_mean(outputs, dim=0, correction=0)
         self.scale.div_(std)
         self.bias.copy_(-mean / std)

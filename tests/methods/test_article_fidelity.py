@@ -131,16 +131,25 @@ def gradients_by_tensorflow_name(network, layers):
     return found
 
 
-def assert_gradients_agree(actual, expected):
-    assert actual.keys() == expected.keys()
-    for name, gradient in expected.items():
-        error = np.linalg.norm(actual[name] - gradient) / np.linalg.norm(gradient)
-        assert error < 1e-5, f"{name}: relative error {error:.1e}"
+def relative_error(actual, expected):
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
-def test_losses_and_gradients_of_both_updates_agree_to_1e_5():
+def joined(gradients):
+    return np.concatenate([gradients[name].ravel() for name in sorted(gradients)])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_losses_and_gradients_of_both_updates_agree(dtype, tolerance):
+    """In float64 each gradient by itself; in float32 all of a network's together.
+
+    Float32 rounds the sums of a bias's gradient, whose terms cancel, and how much depends on the processor.
+    """
     trainer = make_trainer()
-    method, real, z = trainer.method, scattered(trainer.batches(0)), trainer.latent("z", BATCH, 0)
+    method, real, z = trainer.method, scattered(trainer.batches(0)), trainer.latent("z", BATCH, 0).to(dtype)
+    real = replace(real, images=real.images.to(dtype), labeled_mask=real.labeled_mask.to(dtype))
+    for network in (method.discriminator, method.generator):
+        network.to(dtype)
     weights_d, weights_g = (
         in_float64(dump_discriminator(method.discriminator)),
         in_float64(dump_generator(method.generator)),
@@ -160,10 +169,14 @@ def test_losses_and_gradients_of_both_updates_agree_to_1e_5():
         ),
     ):
         terms, gradients = expected
-        assert {name: term.item() for name, term in losses.items()} == pytest.approx(terms, rel=1e-5)
+        assert {name: term.item() for name, term in losses.items()} == pytest.approx(terms, rel=tolerance)
         total = torch.stack(list(losses.values())).sum()
         torch.autograd.backward(total, inputs=list(network.parameters()))
-        assert_gradients_agree(gradients_by_tensorflow_name(network, layers), gradients)
+        actual = gradients_by_tensorflow_name(network, layers)
+        assert actual.keys() == gradients.keys()
+        assert relative_error(joined(actual), joined(gradients)) < tolerance
+        if dtype == torch.float64:
+            assert max(relative_error(actual[name], gradients[name]) for name in gradients) < tolerance
 
 
 def numpy_rounds(weights_d, weights_g, batches):

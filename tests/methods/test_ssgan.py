@@ -10,11 +10,11 @@ from ssgan_bench.methods.base import build_method, initialize
 Z = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 
 
-def make(*, train_mode=False, **options):
+def make(*, train_mode=False, network=None, **options):
     """Build an initialized method and its first batch; in evaluation mode rows do not influence each other."""
-    config = tiny_config(method={"name": "ssgan", **options}, network={"dropout": 0.0})
+    config = tiny_config(method={"name": "ssgan", **options}, network=network or {"dropout": 0.0})
     method = build_method(config, channels=1, num_classes=NUM_CLASSES)
-    initialize(method, model_seed=0, images=torch.zeros(2, 1, 16, 16))
+    initialize(method, model_seed=0, images=lambda: textured_images()[:2] / 127.5 - 1)
     for network in (method.discriminator, method.generator):
         network.train(train_mode)
     return method, tiny_batches(config, images=textured_images())(0)
@@ -155,6 +155,20 @@ def test_joint_batches_change_batch_statistics_alone():
     separate, _ = make(train_mode=True)
     joint, _ = make(train_mode=True, real_and_fake="joint")
     assert separate.discriminator_losses(real, Z)["fake_loss"] != joint.discriminator_losses(real, Z)["fake_loss"]
+
+
+def test_without_batch_statistics_no_gradient_is_computed_through_the_real_images():
+    """One batch or two: the generator has the same gradients, and the real images pass without any."""
+    gradients = []
+    for real_and_fake in ("separate", "joint"):
+        method, real = make(real_and_fake=real_and_fake, network={"family": "mlp"})
+        tracked = []
+        method.discriminator.register_forward_hook(lambda _, __, outputs, to=tracked: to.append(outputs[0]))
+        loss = sum(method.generator_losses(real, Z).values())
+        assert sorted((len(features), features.requires_grad) for features in tracked) == [(8, False), (8, True)]
+        gradients.append(torch.autograd.grad(loss, list(method.generator.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_joint_batch_is_normalized_with_the_statistics_of_both_parts():

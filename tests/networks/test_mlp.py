@@ -98,6 +98,24 @@ def test_weight_norm_makes_the_output_independent_of_the_length_of_the_direction
     torch.testing.assert_close(layer(x), before)
 
 
+@pytest.mark.parametrize("train_scale", [False, True])
+def test_weight_norm_has_the_gradients_of_its_formula(train_scale):
+    layer = WeightNormLinear(6, 4, train_scale=train_scale).double()
+    init_weights(layer, seeded())
+    with torch.no_grad():
+        layer.scale.uniform_(0.5, 2.0, generator=seeded(1))
+    x = torch.randn(5, 6, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    unit = layer.direction / torch.linalg.vector_norm(layer.direction, dim=1, keepdim=True)
+    formula = x @ (layer.scale[:, None] * unit).T + layer.bias
+    gradient = torch.randn(5, 4, generator=seeded(2), dtype=torch.float64)
+    wanted = [x, *layer.parameters()]
+    assert len(wanted) == (4 if train_scale else 3)
+    for one, other in zip(
+        torch.autograd.grad(layer(x), wanted, gradient), torch.autograd.grad(formula, wanted, gradient), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
 def test_discriminator_in_evaluation_mode_is_the_noiseless_formula():
     images = some_images(batch=9)
     network = discriminator_of(images)
