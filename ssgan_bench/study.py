@@ -1,6 +1,7 @@
 """The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group("how and where")
     how.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core, one on a GPU)")
+    how.add_argument(
+        "--runs-at-once", type=int, default=1, metavar="N", help="runs that share a process, in turns (for a GPU)"
+    )
     how.add_argument("--device", default="auto", metavar="DEV", help="auto (default), cpu, cuda or cuda:0")
     how.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else user cache)")
     how.add_argument(
@@ -119,6 +123,7 @@ def run_study(options: argparse.Namespace) -> int:
     from ssgan_bench.trials.announce import print_estimate, print_plan, print_search
     from ssgan_bench.trials.study_file import read_study
     from ssgan_bench.trials.study_paths import find_study
+    from ssgan_bench.trials.worker import MOST_RUNS_AT_ONCE
 
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out}: is a file; name a folder")
@@ -128,13 +133,15 @@ def run_study(options: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {options.seeds}: give a number from 1 to 1000")
     if options.workers is not None and not 1 <= options.workers <= 256:
         raise ConfigError(f"--workers {options.workers}: give a number from 1 to 256")
+    if not 1 <= options.runs_at_once <= MOST_RUNS_AT_ONCE:
+        raise ConfigError(f"--runs-at-once {options.runs_at_once}: give a number from 1 to {MOST_RUNS_AT_ONCE}")
     plan, search = _plan(options, study, path)
     device = _device(options.device)
     threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
     num_workers = options.workers or (1 if device.startswith("cuda") else max(1, num_cores() // threads))
-    num_workers = min(num_workers, len(plan.cells))
+    num_workers = min(num_workers, math.ceil(len(plan.cells) / options.runs_at_once))
     changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
-    print_plan(plan, study.presets[options.preset].description, changes, device, num_workers)
+    print_plan(plan, study.presets[options.preset].description, changes, device, num_workers, options.runs_at_once)
     folder = options.out / "runs" / plan.study / plan.preset
     if search is not None:
         print_search(search, plan)
@@ -300,7 +307,8 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     if plan.sample_quality:
         prepare_references(plan, root, store, print)
     url = options.storage or sqlite_url(folder / "optuna.db")
-    progress = _execute(WorkerSpec(url, plan, folder, root, device, git_commit()), num_workers)
+    spec = WorkerSpec(url, plan, folder, root, device, git_commit(), options.runs_at_once)
+    progress = _execute(spec, num_workers)
     if isinstance(progress, int):
         return progress
     print(describe_counts(progress))

@@ -119,6 +119,21 @@ def test_a_finished_study_is_published_in_the_place_of_the_older_report(
     assert site.is_made(study)
 
 
+def test_a_study_takes_graphs_and_turns_only_where_the_gpu_tests_passed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(how, "run_module", lambda arguments, seconds: commands.append(arguments))
+    tests, _, small, large = pieces(("improved_gan_mnist100", "label_leak"))
+    small.run(small, site, 100)
+    site.note(tests)
+    small.run(small, site, 100)
+    large.run(large, site, 100)
+    before, *after = [command[command.index("--data-dir") + 2 :] for command in commands]
+    assert before == []
+    assert after == [["--set", "train.cuda_graph=true", "--runs-at-once", number] for number in ("8", "1")]
+
+
 def test_without_a_gpu_it_only_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,14 @@ class Clock:
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
 
+    def pause(self) -> None:
+        """Stop until `resume`, without waiting for the device."""
+        self._paused = time.perf_counter()
+
+    def resume(self) -> None:
+        """Go on; the time since `pause` is booked under no name."""
+        self._last += time.perf_counter() - self._paused
+
     def lap(self, name: str) -> None:
         """Book the seconds since the previous lap (or since construction) under `name`."""
         now = self._now()

@@ -52,7 +52,7 @@ class Snapshot:
     """Mean of each weighted loss term over the steps since the last snapshot."""
     seconds: dict[str, float]
     """Wall-clock so far: "setup", "warmup" (the first `warmup_steps`), "train" (all others, or the whole fit); of a run
-    that was continued, the sum over its parts."""
+    that was continued, the sum over its parts; of one that took turns, its turns."""
     warmup_steps: int
     """0 for a method without steps."""
     is_final: bool
@@ -247,7 +247,16 @@ def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
 
 
 def train(config: RunConfig, batches: Batches, num_classes: int, state: State | None = None) -> Iterator[Snapshot]:
-    """Train one configuration and yield a snapshot at each evaluation; the last one is final.
+    """Train as `train_in_turns`, without a break between snapshots."""
+    return (snapshot for snapshot in train_in_turns(config, batches, num_classes, state) if snapshot is not None)
+
+
+def train_in_turns(
+    config: RunConfig, batches: Batches, num_classes: int, state: State | None = None
+) -> Iterator[Snapshot | None]:
+    """Train one configuration; yield None after each step, and a snapshot at each evaluation; the last one is final.
+
+    Whoever asks for the next may have done anything in between, such as a step of another run.
 
     Args:
         config: what to train.
@@ -288,7 +297,9 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     )
 
 
-def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state: State | None) -> Iterator[Snapshot]:
+def _train_networks(
+    config: RunConfig, batches: Batches, num_classes: int, state: State | None
+) -> Iterator[Snapshot | None]:
     clock = Clock(batches.images.device)
     trainer = Trainer(config, batches, num_classes)
     done = 0
@@ -311,6 +322,9 @@ def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state
             history.append(torch.stack(list(terms.values())))
             if step < trainer.warmup_steps:
                 clock.lap("warmup")
+            clock.pause()
+            yield None
+            clock.resume()
         losses = torch.stack(history).cpu()  # (steps, terms): the only wait for the device
         clock.lap("train")
         _check_finite(losses, list(terms), done)

@@ -6,7 +6,9 @@ from ssgan_bench.records.schema import SearchPlan, StudyPlan
 from ssgan_bench.trials.progress import describe_seconds
 
 
-def print_plan(plan: StudyPlan, description: str, changes: list[str], device: str, num_workers: int) -> None:
+def print_plan(
+    plan: StudyPlan, description: str, changes: list[str], device: str, num_workers: int, runs_at_once: int
+) -> None:
     """Print what a study is about to run.
 
     Args:
@@ -15,6 +17,7 @@ def print_plan(plan: StudyPlan, description: str, changes: list[str], device: st
         changes: "key=value" of what the command line changed.
         device: e.g. "cuda:0".
         num_workers: processes at once.
+        runs_at_once: runs that share a process.
     """
     factors = " x ".join(f"{len(f.levels)} levels of {f.key} {list(f.levels)}" for f in plan.factors)
     config = plan.cells[0].config
@@ -25,7 +28,8 @@ def print_plan(plan: StudyPlan, description: str, changes: list[str], device: st
     print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
     print(f"  {len(plan.arms)} arms x {factors} x {_seeds_text(plan)} = {len(plan.cells)} cells")
     print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")
-    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}", flush=True)
+    turns = f", {runs_at_once} runs in turns in each" if runs_at_once > 1 else ""
+    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}{turns}", flush=True)
 
 
 def _seeds_text(plan: StudyPlan) -> str:

@@ -1,12 +1,13 @@
 """Run all cells of a plan, or all trials of a search: enqueue what is missing, watch the workers, stop cleanly."""
 
+import math
 import multiprocessing
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,6 +22,8 @@ MAX_ATTEMPTS = 2
 MAX_FALSE_STARTS = 3
 """Workers that may end with an error before they took a cell."""
 FALSE_STARTS = "false starts"
+FAILURES = "failures"
+"""Cells that failed, and workers that died with theirs."""
 POLL_SECONDS = 2.0
 """How often to look for cells that another process finished or left behind."""
 LINGER_SECONDS = 10.0
@@ -72,7 +75,8 @@ class _Process:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         other_end.close()
-        self.cell_id = ""
+        self.cell_ids: set[str] = set()
+        """What it runs now."""
         self.has_started = False
 
     def waitables(self) -> list[Any]:
@@ -131,7 +135,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
     ):
         while True:
             counts = queue.update(finished_record, may_try)
-            progress.running = sum(bool(worker.cell_id) for worker in processes) or counts.running
+            progress.running = sum(len(worker.cell_ids) for worker in processes) or counts.running
             report_progress(progress)
             if counts.waiting or counts.running:
                 idle_since = None
@@ -140,7 +144,10 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
                 if not processes or time.monotonic() - idle_since > LINGER_SECONDS:
                     return progress
             starting = sum(not worker.has_started for worker in processes)
-            for _ in range(min(num_workers - len(processes), counts.waiting - starting)):
+            if attempts[FAILURES]:  # one that kills its process, or a lack of memory, must not fail the others too
+                spec = replace(spec, runs_at_once=1)
+            wanted = math.ceil(counts.waiting / spec.runs_at_once) - starting
+            for _ in range(min(num_workers - len(processes), wanted)):
                 processes.append(_Process(context, spec))
             deadline = time.monotonic() + POLL_SECONDS
             if not processes:
@@ -148,7 +155,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
             while processes and (remaining := deadline - time.monotonic()) > 0:
                 wait([thing for worker in processes for thing in worker.waitables()], timeout=remaining)
                 ended = _handle_events(processes, store, progress, attempts)
-                progress.running = sum(bool(worker.cell_id) for worker in processes)
+                progress.running = sum(len(worker.cell_ids) for worker in processes)
                 report_progress(progress)
                 if ended:
                     break
@@ -165,10 +172,11 @@ def _handle_events(
             if event.kind == "fatal":
                 raise FatalError(event.text)
             if event.kind == "started":
-                worker.cell_id, worker.has_started = event.cell_id, True
+                worker.cell_ids.add(event.cell_id)
+                worker.has_started = True
                 attempts[event.cell_id] += 1
                 continue
-            worker.cell_id = ""
+            worker.cell_ids.discard(event.cell_id)
             record = store.record(event.cell_id)
             if record is None:  # given up for dead while paused; its cell is run by another worker
                 continue
@@ -178,13 +186,18 @@ def _handle_events(
                 progress.failed.pop(event.cell_id, None)
             else:
                 progress.failed[event.cell_id] = record.error or "failed"
+                attempts[FAILURES] += 1
                 ended = True
         if not alive:
             ended = True
             processes.remove(worker)
             code = worker.process.exitcode
-            if worker.cell_id:
-                progress.failed[worker.cell_id] = f"the worker process ended with code {code}"
+            if worker.cell_ids:
+                ended_with = f"the worker process ended with code {code}"
+                progress.failed |= dict.fromkeys(worker.cell_ids, ended_with)
+                attempts[FAILURES] += 1
+                if len(worker.cell_ids) > 1:  # whose fault it was comes out when each runs by itself
+                    attempts.subtract(worker.cell_ids)
             elif code != 0 and not worker.has_started:
                 attempts[FALSE_STARTS] += 1
                 if attempts[FALSE_STARTS] >= MAX_FALSE_STARTS:

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ from ssgan_bench.records.schema import (
 )
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
-from ssgan_bench.training.loop import DivergedError, Snapshot, State, train
+from ssgan_bench.training.loop import DivergedError, Snapshot, State, train, train_in_turns
 from ssgan_bench.trials.checkpoint import Checkpoint, discard_checkpoint
 from ssgan_bench.trials.sample_quality import SampleMeter
 
@@ -148,7 +148,19 @@ class CellRunner:
         return record if record is not None and record.is_finished else None
 
     def run(self, cell: Cell) -> RunRecord:
-        """Train and evaluate one cell. Every outcome is a record, whatever goes wrong inside the run.
+        """Run one cell as `run_in_turns`, without a break."""
+        turns = self.run_in_turns(cell)
+        while True:
+            try:
+                next(turns)
+            except StopIteration as end:
+                record: RunRecord = end.value
+                return record
+
+    def run_in_turns(self, cell: Cell) -> Generator[None, None, RunRecord]:
+        """Train and evaluate one cell, with a yield after each step, in which other cells may take theirs.
+
+        Every outcome is a record, whatever goes wrong inside the run.
 
         A run that was stopped continues from its checkpoint if it has one; `keep` deletes it.
 
@@ -162,7 +174,7 @@ class CellRunner:
         result = _Result()
         status, error, diverged_step = "complete", None, None
         try:
-            self._train_and_evaluate(config, data, cell.cell_id, result)
+            yield from self._train_and_evaluate(config, data, cell.cell_id, result)
         except DivergedError as divergence:
             status, diverged_step = "diverged", divergence.step
         except OSError:
@@ -229,11 +241,15 @@ class CellRunner:
             self._loaded = None  # free the old one first
             images = load(config.data.dataset, self._data_root, image_size=config.data.image_size)
             self._loaded = (key, DeviceData.from_images(images, self._device))
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)  # the runs that use it may be on other streams
             if isinstance(self._plan, StudyPlan) and self._plan.sample_quality:
                 self._meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
         return self._loaded[1].told_apart(config.data)
 
-    def _train_and_evaluate(self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result") -> None:
+    def _train_and_evaluate(
+        self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result"
+    ) -> Iterator[None]:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         size = config.data.image_size
@@ -246,7 +262,12 @@ class CellRunner:
         split_seconds = time.perf_counter() - start
         checkpoint = Checkpoint(self.store.folder, cell_id, config, data.sha256, self._device_name)
         training_state = result.restore(checkpoint.load())
-        for snapshot in train(config, batches, data.num_classes, training_state):
+        for snapshot in train_in_turns(config, batches, data.num_classes, training_state):
+            if snapshot is None:
+                yield
+                if torch.get_num_threads() != config.train.num_threads:  # another arm's turn
+                    torch.set_num_threads(config.train.num_threads)
+                continue
             start = time.perf_counter()
             validation: dict[str, float] = {}
             if len(validation_labels):
@@ -356,7 +377,7 @@ def _timing(
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory: of the GPU since its last reset, or resident memory of this process since its start."""
+    """Peak memory: of the GPU since its last reset, by all runs of this process, or its resident memory so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -45,13 +46,17 @@ class TrialRunner:
         record = self._store.record(trial_id)
         return record if record is not None and record.is_finished else None
 
-    def run_and_keep(self, claim: Claim, trials: Trials) -> Record:
-        """Run a trial and store its record, unless the trial was given up for dead meanwhile."""
+    def start(self, claim: Claim, trials: Trials) -> Callable[[], Record]:
+        """Prepare to run a trial and to store its record, unless the trial is given up for dead meanwhile."""
         assert isinstance(trials, SearchTrials)
-        record = self.run(claim, trials)
-        if trials.still_owns(claim):
-            self._store.write_record(record)
-        return record
+
+        def run_and_keep() -> Record:
+            record = self.run(claim, trials)
+            if trials.still_owns(claim):
+                self._store.write_record(record)
+            return record
+
+        return run_and_keep
 
     def run(self, claim: Claim, trials: SearchTrials) -> SearchRecord:
         """Run a trial seed by seed until it is complete or pruned. Every outcome is a record.

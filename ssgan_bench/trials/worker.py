@@ -1,4 +1,4 @@
-"""A worker process: warm, takes one cell (or trial of a search) after the other.
+"""A worker process: warm, takes one cell (or trial of a search) after the other, or several cells that take turns.
 
 It ends when none is left or its coordinator is gone.
 """
@@ -7,19 +7,27 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event as Flag
+from typing import TYPE_CHECKING, TypeAlias
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Record, SearchPlan, StudyPlan
+from ssgan_bench.records.schema import Record, RunRecord, SearchPlan, StudyPlan
 from ssgan_bench.records.store import RecordStore, SearchStore
 
 if TYPE_CHECKING:
+    from ssgan_bench.training.lanes import Lane
     from ssgan_bench.trials.queue import Claim, Trials
     from ssgan_bench.trials.search_run import TrialRunner
+
+MOST_RUNS_AT_ONCE = 16
+"""Half of the streams that a GPU has for them."""
+Turn: TypeAlias = Callable[[], Record | None]
+"""Goes on with a run for one step, or a trial of a search to its end; returns the record once it is kept."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class WorkerSpec:
     data_root: Path
     device: str
     commit: str | None
+    runs_at_once: int = 1
+    """Cells of a study that take turns in the process; trials of a search never do."""
 
     def ids(self) -> list[str]:
         """What is to be run: cells, or trials of a search."""
@@ -99,11 +109,20 @@ class _CellWork:
     def finished_record(self, cell_id: str) -> Record | None:
         return self._runner.finished_record(cell_id)
 
-    def run_and_keep(self, claim: "Claim", trials: "Trials") -> Record:
-        record = self._runner.run(self._cells[claim.cell_id])
-        if trials.still_owns(claim):
-            self._runner.keep(record)
-        return record
+    def start(self, claim: "Claim", trials: "Trials") -> Turn:
+        turns = self._runner.run_in_turns(self._cells[claim.cell_id])
+
+        def turn() -> Record | None:
+            try:
+                next(turns)
+            except StopIteration as end:
+                record: RunRecord = end.value
+                if trials.still_owns(claim):
+                    self._runner.keep(record)
+                return record
+            return None
+
+        return turn
 
 
 def _make_work(spec: WorkerSpec) -> "_CellWork | TrialRunner":
@@ -116,30 +135,68 @@ def _make_work(spec: WorkerSpec) -> "_CellWork | TrialRunner":
     return TrialRunner(spec.plan, SearchStore(spec.folder), runner)
 
 
+class _Run:
+    """A cell, or a trial of a search, that this worker has taken."""
+
+    def __init__(self, claim: "Claim", turn: Turn, heartbeat: Flag, lane: "Lane"):
+        self.claim, self.heartbeat, self.lane = claim, heartbeat, lane
+        self._turn = turn
+
+    def turn(self) -> Record | None:
+        """Take a turn; returns the record at the end."""
+        with self.lane.turn():
+            return self._turn()
+
+
 def _work(spec: WorkerSpec, events: Connection) -> None:
+    import torch
+
     from ssgan_bench.training.allocator import keep_freed_memory
+    from ssgan_bench.training.lanes import Lane
     from ssgan_bench.trials.presence import Presence
 
     keep_freed_memory()
     runner = _make_work(spec)
     queue = spec.open_trials()
     presence = Presence(spec.folder)
-    while (claim := queue.claim(presence.name)) is not None:
+    free_lanes = [Lane(torch.device(spec.device)) for _ in range(spec.runs_at_once)]
+    runs: list[_Run] = []
+    may_take, is_damaged = True, False
+
+    def take() -> bool:
+        """Begin with the next cell, if there is one."""
+        claim = queue.claim(presence.name)
+        if claim is None:
+            return False
         events.send(Event("started", claim.cell_id))
-        heartbeat = queue.start_heartbeat(claim)
-        try:
-            record = runner.finished_record(claim.cell_id)  # another coordinator may have been faster
-            if record is None:
-                record = runner.run_and_keep(claim, queue)
-            queue.finish(claim, record)
-        except OSError:
-            with contextlib.suppress(OSError):  # the same disk may hold the database
-                queue.finish(claim, None)
-            raise
-        finally:
-            heartbeat.set()
-        events.send(Event("finished", claim.cell_id))
-        if record.status == "failed" and spec.device.startswith("cuda"):
-            sys.exit(1)  # the CUDA context may be damaged; the coordinator starts a fresh process
+        known = runner.finished_record(claim.cell_id)  # another coordinator may have been faster
+        turn = runner.start(claim, queue) if known is None else lambda: known
+        runs.append(_Run(claim, turn, queue.start_heartbeat(claim), free_lanes.pop()))
+        return True
+
+    while True:
+        while may_take and free_lanes and not is_damaged:
+            may_take = take()
+        if not runs:
+            break
+        for run in list(runs):
+            try:
+                record = run.turn()
+                if record is None:
+                    continue
+                queue.finish(run.claim, record)
+            except OSError:
+                with contextlib.suppress(OSError):  # the same disk may hold the database
+                    queue.finish(run.claim, None)
+                raise
+            runs.remove(run)
+            run.heartbeat.set()
+            free_lanes.append(run.lane)
+            events.send(Event("finished", run.claim.cell_id))
+            may_take = True
+            # The CUDA context may be; the coordinator starts a fresh process.
+            is_damaged |= record.status == "failed" and spec.device.startswith("cuda")
     presence.close()
     queue.close()
+    if is_damaged:
+        sys.exit(1)

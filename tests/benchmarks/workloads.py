@@ -3,6 +3,7 @@
     quick    width 8, 16x16 pixels from 8x8, as in the quick presets in studies/
     narrow   width 8, 32x32 pixels from 28x28, as in the standard presets
     article  width 128, 64x64 pixels from 28x28, the article's networks
+    mlp      Improved GAN's fully connected pair at 28x28 (its width is fixed; the number is that of the first layer)
 The others change one size of these, for the scaling. The narrow ones take 1 CPU thread, as the presets do; the
 article's take all cores. There they are timed as they are and as fast as the options make them: bfloat16 passes,
 channels last, and the real features of the discriminator's update reused.
@@ -78,6 +79,7 @@ QUICK = Workload("quick", 8, 16, 8, calls=4, has_plain=True)
 NARROW = Workload("narrow", 8, 32, 28, calls=3, has_plain=True)
 ARTICLE = Workload("article", 128, 64, 28, num_threads=num_cores(), steps_per_call=1, calls=3, has_plain=True)
 FAST_ARTICLE = replace(ARTICLE, precision="bf16", channels_last=True, reuses_features=True)
+FULLY_CONNECTED = Workload("mlp", 1000, 28, 28, batch_size=100, method="improved_gan", calls=3)
 SMALL = replace(QUICK, batch_size=16, calls=2, has_plain=False)
 SCALED = [
     SMALL,
@@ -129,7 +131,7 @@ def make_config(workload: Workload, **data: Any) -> RunConfig:
             "num_test": 397,
             **data,
         },
-        "network": {"width": workload.width, "norm_momentum": 0.1},
+        "network": {"family": "mlp"} if workload.network == "mlp" else {"width": workload.width, "norm_momentum": 0.1},
         "method": METHODS[workload.method] | ({"reuse_real_features": True} if workload.reuses_features else {}),
         "optimizer": {"learning_rate": 2e-4 if workload.network == "article" else 3e-3, "decay_fraction": 0.33},
         "train": {

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +19,7 @@ from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, RunRecord, Stu
 from ssgan_bench.records.store import RecordStore
 
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0.1"))
+TURNS = 4
 if "FAKE_GRACE_SECONDS" in os.environ:
     ssgan_bench.trials.queue.HEARTBEAT_SECONDS = 1
     ssgan_bench.trials.queue.GRACE_SECONDS = int(os.environ["FAKE_GRACE_SECONDS"])
@@ -82,7 +85,7 @@ class CellRunner:
     def keep(self, record: RunRecord) -> None:
         self.store.write_record(record)
 
-    def run(self, cell: Cell) -> RunRecord:
+    def run_in_turns(self, cell: Cell) -> Generator[None, None, RunRecord]:
         behavior, _, once = str(cell.levels["run.behavior"]).partition("-")
         log = self.store.folder / "executions.log"
         is_first = not log.exists() or cell.cell_id not in log.read_text()
@@ -99,7 +102,11 @@ class CellRunner:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.store.folder))
             if behavior in ("failed", "diverged"):
                 return make_record(self._plan, cell, behavior)
-        time.sleep(SECONDS)
+        for _ in range(TURNS):
+            time.sleep(SECONDS / TURNS)
+            yield
+        with log.with_name("ends.log").open("a") as file:
+            file.write(f"{cell.cell_id} {os.getpid()}\n")
         return make_record(self._plan, cell, "complete")
 
 
@@ -117,6 +124,7 @@ def main() -> int:
     spec = WorkerSpec(
         sqlite_url(folder / "optuna.db"), make_plan(sys.argv[2].split(",")), folder, folder, "cpu", commit=None
     )
+    spec = replace(spec, runs_at_once=int(os.environ.get("FAKE_RUNS_AT_ONCE", "1")))
     try:
         with sigterm_as_interrupt():
             progress = run_plan(spec, 2, lambda progress: None)

@@ -42,20 +42,26 @@ def runner_of(plan: StudyPlan, folder: Path) -> CellRunner:
     return CellRunner(plan, RecordStore(folder), folder, "cpu", commit=None)
 
 
-def train_that_stops(original: Callable[..., Iterator[Snapshot]], after: int) -> Callable[..., Iterator[Snapshot]]:
-    def train(*arguments: Any) -> Iterator[Snapshot]:
-        for done, snapshot in enumerate(original(*arguments)):
-            if done == after:
-                raise Stopped
+Train = Callable[..., Iterator[Snapshot | None]]
+
+
+def train_that_stops(original: Train, after: int) -> Train:
+    def train_in_turns(*arguments: Any) -> Iterator[Snapshot | None]:
+        done = 0
+        for snapshot in original(*arguments):
+            if snapshot is not None:
+                if done == after:
+                    raise Stopped
+                done += 1
             yield snapshot
 
-    return train
+    return train_in_turns
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, runner: CellRunner, cell: Cell, snapshots: int) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "MIN_SECONDS", 0.0)
-        patch.setattr(run, "train", train_that_stops(run.train, snapshots))
+        patch.setattr(run, "train_in_turns", train_that_stops(run.train_in_turns, snapshots))
         with pytest.raises(Stopped):
             runner.run(cell)
 
@@ -63,14 +69,15 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, runner: CellRunner, cell: Cell, 
 def steps_trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps of all snapshots from here on, in the order of training."""
     steps: list[int] = []
-    original = run.train
+    original = run.train_in_turns
 
-    def train(*arguments: Any) -> Iterator[Snapshot]:
+    def train_in_turns(*arguments: Any) -> Iterator[Snapshot | None]:
         for snapshot in original(*arguments):
-            steps.append(snapshot.step)
+            if snapshot is not None:
+                steps.append(snapshot.step)
             yield snapshot
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
     return steps
 
 

@@ -47,9 +47,9 @@ class Study:
         output, _ = process.communicate(timeout=TIMEOUT)
         return process.returncode, output
 
-    def executions(self) -> list[tuple[str, int]]:
-        """(cell, process) of every time a cell began to run."""
-        log = self.folder / "executions.log"
+    def executions(self, name: str = "executions.log") -> list[tuple[str, int]]:
+        """(cell, process) of every time a cell began to run, or was run to its end ("ends.log")."""
+        log = self.folder / name
         rows = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
         return [(cell_id, int(pid)) for cell_id, pid in rows]
 
@@ -231,3 +231,41 @@ def test_a_full_disk_in_a_worker_ends_the_study_and_the_same_command_continues(s
     assert study.run(behaviors)[0] == 0
     assert before.items() <= study.record_files().items()
     assert study.is_complete(behaviors)
+
+
+def test_runs_at_once_take_turns_in_one_process_each_once(study: Study) -> None:
+    code, output = study.run(FAKE_RUNS_AT_ONCE="4", FAKE_SECONDS="1")
+    assert (code, output) == (0, "8 finished;\n")
+    assert study.is_complete()
+    assert set(study.executions_per_cell().values()) == {1}
+    began, ended = study.executions(), study.executions("ends.log")
+    for worker in {process for _, process in began}:
+        mine = [cell for cell, process in began if process == worker]
+        assert [cell for cell, process in ended if process == worker] == mine  # side by side, so in the same order
+    times = [(study.folder / "records" / f"{cell}.json").stat().st_mtime for cell, _ in ended]
+    first_ends = sum(time < min(times) + 0.5 for time in times)
+    assert first_ends >= 2, times  # one after the other they would end a second apart
+
+
+def test_runs_at_once_do_not_suffer_from_one_that_fails_diverges_or_kills_their_process(study: Study) -> None:
+    behaviors = "ok,failed,failed-once,killed,killed-once,diverged,ok,ok"
+    code, output = study.run(behaviors, FAKE_RUNS_AT_ONCE="8")
+    ids = [f"{index:016x}" for index in range(8)]
+    assert code == 1
+    assert output == (
+        f"6 finished; {ids[1]}: ValueError: told to fail {ids[3]}: the worker process ended with code -9\n"
+    )
+    statuses = {record.cell.cell_id: record.status for record in RecordStore(study.folder).records()}
+    complete = dict.fromkeys((ids[0], ids[2], ids[4], ids[6], ids[7]), "complete")
+    assert statuses == {**complete, ids[1]: "failed", ids[5]: "diverged"}
+
+
+def test_runs_at_once_that_are_interrupted_leave_no_worker_and_continue(study: Study) -> None:
+    process = study.start(FAKE_RUNS_AT_ONCE="4", FAKE_SECONDS="2")
+    assert wait_until(lambda: len(study.executions()) >= 4)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, output) == (130, "")
+    assert wait_until(lambda: not members(process.pid))
+    assert study.run(FAKE_RUNS_AT_ONCE="4")[0] == 0
+    assert study.is_complete()

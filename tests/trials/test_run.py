@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from ssgan_bench.records.schema import RunRecord
+from ssgan_bench.records.schema import Cell, RunRecord
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.training.lanes import Lane
 from ssgan_bench.training.loop import DivergedError
 from ssgan_bench.trials import run
 from ssgan_bench.trials.plan import make_plan
@@ -30,13 +32,33 @@ def runner(tmp_path: Path) -> CellRunner:
 
 
 def break_after_one_snapshot(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    original = run.train
+    original = run.train_in_turns
 
-    def train(*arguments: Any) -> Iterator[Any]:
-        yield next(original(*arguments))
-        raise error
+    def train_in_turns(*arguments: Any) -> Iterator[Any]:
+        for snapshot in original(*arguments):
+            yield snapshot
+            if snapshot is not None:
+                raise error
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+
+
+def break_batch(monkeypatch: pytest.MonkeyPatch, model_seed: int) -> None:
+    """Let the fifth batch of the runs with this seed be NaN."""
+    original = run.Batches.__call__
+
+    def broken(self: run.Batches, step: int) -> Any:
+        batch = original(self, step)
+        if step == 4 and self.config.model_seed == model_seed:
+            batch.images.fill_(float("nan"))
+        return batch
+
+    monkeypatch.setattr(run.Batches, "__call__", broken)
+
+
+def changed(cell: Cell, **parts: dict[str, Any]) -> Cell:
+    config = {**cell.config, **{name: cell.config[name] | values for name, values in parts.items()}}
+    return cell.model_copy(update={"config": config})
 
 
 def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -> None:
@@ -45,6 +67,55 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
     assert first["status"] == "complete"
     assert first["cell"] == CELL.model_dump()
     assert len(first["sample_files"]) == len(first["curves"]) > 1
+
+
+def test_cells_that_take_turns_give_the_records_that_they_give_alone(
+    runner: CellRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Methods and thread counts differ; one run diverges and one fails. On lanes, as in a worker process."""
+    break_batch(monkeypatch, model_seed=77)
+    cells = {cell.arm: cell for cell in PLAN.cells}
+    mixed = [
+        changed(cells["supervised_only"], train={"num_threads": 2}),
+        cells["improved_gan"],
+        cells["ssgan_consistency"],
+        cells["ssgan_matching"].model_copy(update={"config": cells["ssgan_matching"].config | {"model_seed": 77}}),
+        changed(cells["label_spreading"], method={"max_iter": 1}),
+    ]
+    alone = [runner.run(cell) for cell in mixed]
+    assert [record.status for record in alone] == ["complete", "complete", "complete", "diverged", "failed"]
+    runs = {index: (Lane(torch.device("cpu")), runner.run_in_turns(cell)) for index, cell in enumerate(mixed)}
+    together: dict[int, RunRecord] = {}
+    turns = 0
+    while runs:
+        for index, (lane, run_in_turns) in list(runs.items()):
+            try:
+                with lane.turn():
+                    next(run_in_turns)
+                turns += 1
+            except StopIteration as end:
+                together[index] = end.value
+                del runs[index]
+    assert turns > 20  # they did take turns
+    times = {"timing", "started_at"}
+    for index, record in enumerate(alone):
+        assert together[index].model_dump(exclude=times) == record.model_dump(exclude=times), record.cell.arm
+
+
+def test_time_in_which_others_take_their_turn_is_not_counted(runner: CellRunner) -> None:
+    turns, steps = runner.run_in_turns(CELL), 0
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            timing = end.value.timing
+            break
+        steps += 1
+        time.sleep(0.2)
+    assert steps >= 5
+    alone = runner.run(CELL).timing
+    assert alone is not None
+    assert timing.train_seconds < alone.train_seconds + 0.1 * steps  # with the others' turns 0.2 more each
 
 
 def runs_of(study: str, tmp_path: Path, *arms: str, **changes: Any) -> list[RunRecord]:
@@ -105,15 +176,7 @@ def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
 
 
 def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = run.Batches.__call__
-
-    def broken(self: run.Batches, step: int) -> Any:
-        batch = original(self, step)
-        if step == 4:
-            batch.images.fill_(float("nan"))
-        return batch
-
-    monkeypatch.setattr(run.Batches, "__call__", broken)
+    break_batch(monkeypatch, CELL.model_seed)
     record = runner.run(CELL)
     assert (record.status, record.diverged_step, record.metrics) == ("diverged", 5, {})
 
@@ -122,14 +185,16 @@ def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, mon
 def test_weights_broken_by_the_last_update_make_the_run_diverge(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch, num_validation: int
 ) -> None:
-    original = run.train
+    original = run.train_in_turns
 
-    def train(*arguments: Any) -> Iterator[Any]:
+    def train_in_turns(*arguments: Any) -> Iterator[Any]:
         for snapshot in original(*arguments):
-            broken = dataclasses.replace(snapshot, classify=lambda images: torch.full((len(images), 10), torch.nan))
-            yield broken if snapshot.is_final else snapshot
+            if snapshot is not None and snapshot.is_final:
+                yield dataclasses.replace(snapshot, classify=lambda images: torch.full((len(images), 10), torch.nan))
+            else:
+                yield snapshot
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
     data = CELL.config["data"] | {"num_validation": num_validation}
     record = runner.run(CELL.model_copy(update={"config": CELL.config | {"data": data}}))
     assert (record.status, record.metrics) == ("diverged", {})

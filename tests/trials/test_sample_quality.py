@@ -129,13 +129,15 @@ def test_arms_of_a_seed_share_the_floor_and_another_seed_has_its_own(folder: Pat
 def test_a_generator_that_draws_nan_has_no_quality_and_the_run_is_complete(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = run.train
+    original = run.train_in_turns
 
-    def train(*arguments: Any) -> Iterator[Any]:
+    def train_in_turns(*arguments: Any) -> Iterator[Any]:
         for snapshot in original(*arguments):
-            yield dataclasses.replace(snapshot, sample=lambda count: torch.full((count, 1, 16, 16), torch.nan))
+            if snapshot is not None:
+                snapshot = dataclasses.replace(snapshot, sample=lambda count: torch.full((count, 1, 16, 16), torch.nan))
+            yield snapshot
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
     monkeypatch.setattr(run, "sample_grid_png", lambda images: b"png")
     record = runner(folder).run(ARTICLE)
     assert (record.status, record.sample_quality) == ("complete", None)
