@@ -3,7 +3,6 @@
 import argparse
 import math
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from ssgan_bench.config import ConfigError
 
 if TYPE_CHECKING:
     from ssgan_bench.records.schema import SearchPlan, StudyPlan
-    from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.coordinator import Progress
     from ssgan_bench.trials.study_file import StudyFile
     from ssgan_bench.trials.worker import WorkerSpec
@@ -121,6 +119,7 @@ def run_study(options: argparse.Namespace) -> int:
     """Plan, check, run and report one study."""
     from ssgan_bench.records.provenance import num_cores
     from ssgan_bench.trials.announce import print_estimate, print_plan, print_search
+    from ssgan_bench.trials.earlier_runs import refuse_leftover_search
     from ssgan_bench.trials.study_file import read_study
     from ssgan_bench.trials.study_paths import find_study
     from ssgan_bench.trials.worker import MOST_RUNS_AT_ONCE
@@ -150,7 +149,7 @@ def run_study(options: argparse.Namespace) -> int:
         print_estimate(plan, search, device, num_workers, folder)
         return 0
     if search is None:
-        _refuse_leftover_search(folder, plan, options)
+        refuse_leftover_search(folder, plan, options.fresh)
     else:
         found = _search(options, study, plan, search, folder, device, num_workers)
         if isinstance(found, int):
@@ -221,6 +220,7 @@ def _search(
     from ssgan_bench.records.provenance import git_commit
     from ssgan_bench.records.store import SearchStore
     from ssgan_bench.trials.checks import check_cells, check_search
+    from ssgan_bench.trials.earlier_runs import changed, set_aside
     from ssgan_bench.trials.plan import make_plan
     from ssgan_bench.trials.presence import anyone_alive, folder_lock
     from ssgan_bench.trials.progress import describe_counts
@@ -237,13 +237,13 @@ def _search(
     check_search(search, root, None if options.fresh else store)
     check_cells(plan, root, None)
     if options.fresh:
-        _set_aside(folder)
+        set_aside(folder)
         options.fresh = False  # what follows belongs to this run
     with folder_lock(store.folder):
         stored = store.plan()
         changes = [] if stored is None else search_changes(stored, search)
         if changes and (anyone_alive(store.folder) or store.records()):
-            raise _changed(store.folder, changes, "another version of this study's search")
+            raise changed(store.folder, changes, "another version of this study's search")
         store.write_plan(search)
     url = options.storage or sqlite_url(folder / "optuna.db")
     progress = _execute(WorkerSpec(url, search, store.folder, root, device, git_commit()), num_workers)
@@ -288,6 +288,7 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     from ssgan_bench.records.provenance import git_commit
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.checks import check_cells
+    from ssgan_bench.trials.earlier_runs import refuse_changed_plan, set_aside
     from ssgan_bench.trials.presence import folder_lock
     from ssgan_bench.trials.progress import describe_counts
     from ssgan_bench.trials.queue import sqlite_url
@@ -300,9 +301,9 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
     store = RecordStore(folder)
     check_cells(plan, root, None if options.fresh else store)
     if options.fresh:
-        _set_aside(folder)
+        set_aside(folder)
     with folder_lock(folder):
-        _refuse_changed_plan(store, plan)
+        refuse_changed_plan(store, plan)
         store.write_plan(plan)
     if plan.sample_quality:
         prepare_references(plan, root, store, print)
@@ -327,51 +328,6 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
         )
         return 1
     return 0
-
-
-def _refuse_changed_plan(store: "RecordStore", plan: "StudyPlan") -> None:
-    from ssgan_bench.trials.plan import changes_between
-    from ssgan_bench.trials.presence import anyone_alive
-
-    stored = store.plan()
-    changes = [] if stored is None else changes_between(stored, plan)
-    if stored is None or not changes:
-        return
-    if anyone_alive(store.folder) or any(store.record(cell.cell_id) for cell in stored.cells):
-        whose = f"another version of this study, or another file with the name {plan.study!r}"
-        if stored.question != plan.question:
-            whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
-        raise _changed(store.folder, changes, whose)
-
-
-def _refuse_leftover_search(folder: Path, plan: "StudyPlan", options: argparse.Namespace) -> None:
-    """A search whose winners never ran would enter the report of a study that no longer has one."""
-    from ssgan_bench.records.store import RecordStore, SearchStore
-    from ssgan_bench.trials.plan import changes_between
-
-    store, stored = SearchStore(folder / "search"), RecordStore(folder).plan()
-    is_winners = stored is not None and not changes_between(stored, plan)
-    if not options.fresh and not is_winners and store.records():
-        raise _changed(store.folder, ["[search] is gone"], "an earlier version of this study")
-
-
-def _changed(folder: Path, changes: list[str], whose: str) -> ConfigError:
-    return ConfigError(
-        f"{folder}: its runs belong to {whose} ({'; '.join(changes[:6])}{'; ...' * (len(changes) > 6)}); "
-        "use --out DIR, or another name in the study file, to keep both, or --fresh to set the old runs aside"
-    )
-
-
-def _set_aside(folder: Path) -> None:
-    from ssgan_bench.trials.presence import anyone_alive
-
-    if not folder.exists():
-        return
-    if anyone_alive(folder) or anyone_alive(folder / "search"):
-        raise ConfigError(f"--fresh: {folder} is in use by another process; stop it first, or use --out DIR")
-    target = folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    folder.rename(target)
-    print(f"  earlier runs are kept in {target}")
 
 
 if __name__ == "__main__":
