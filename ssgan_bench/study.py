@@ -1,7 +1,6 @@
 """The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +137,7 @@ def run_study(options: argparse.Namespace) -> int:
     device = _device(options.device)
     threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
     num_workers = options.workers or (1 if device.startswith("cuda") else max(1, num_cores() // threads))
-    num_workers = min(num_workers, math.ceil(len(plan.cells) / options.runs_at_once))
+    num_workers = min(num_workers, len(plan.cells))
     changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
     print_plan(plan, study.presets[options.preset].description, changes, device, num_workers, options.runs_at_once)
     folder = options.out / "runs" / plan.study / plan.preset
@@ -146,7 +145,7 @@ def run_study(options: argparse.Namespace) -> int:
         print_search(search, plan)
     if options.plan:
         _check_present_data(options, plan)
-        print_estimate(plan, search, device, num_workers, folder)
+        print_estimate(plan, search, device, num_workers, options.runs_at_once, folder)
         return 0
     if search is None:
         refuse_leftover_search(folder, plan, options.fresh)

@@ -15,7 +15,7 @@ from tiny_runs import (
 )
 
 from ssgan_bench.evaluation.classification import classification_metrics, predict
-from ssgan_bench.training.lanes import Lane
+from ssgan_bench.training.lanes import make_lanes
 from ssgan_bench.training.loop import train
 
 pytestmark = [
@@ -75,14 +75,23 @@ GRAPH_METHODS = [
     {"preset": "improved_gan", "reuse_real_features": True},
     {"preset": "improved_gan", "consistency_weight": 1.0},
 ]
+FULLY_CONNECTED = {"family": "mlp"}
+GRAPH_RUNS = pytest.mark.parametrize(
+    ("method", "network"),
+    [
+        *((method, {}) for method in GRAPH_METHODS),
+        ({"preset": "improved_gan", "real_and_fake": "joint"}, FULLY_CONNECTED),
+    ],
+    ids=str,
+)
 AVERAGED = {"epochs": 3, "weight_average": 0.9}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
-def test_replayed_graph_trains_as_the_eager_steps_do(method, precision):
+@GRAPH_RUNS
+def test_replayed_graph_trains_as_the_eager_steps_do(method, network, precision):
     train = {**AVERAGED, "precision": precision, "cuda_graph": True}
-    config = tiny_config(method=method, optimizer={"decay_fraction": 0.5}, train=train)
+    config = tiny_config(method=method, network=network, optimizer={"decay_fraction": 0.5}, train=train)
     eager, graph = (tiny_trainer(config, device="cuda") for _ in range(2))
     recorder = eager._graph._recorder
     eager._graph = lambda update, real, z: recorder.run(lambda: update(real, z))  # the same optimizers, no replay
@@ -112,7 +121,7 @@ def test_a_run_continues_from_its_checkpoint_with_and_without_a_graph(cuda_graph
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_runs_that_take_turns_on_lanes_train_as_they_do_alone(cuda_graph):
-    """With dropout, so that one which read another's seed would be noticed; the last one has diverged."""
+    """With dropout or noise, so that one which read another's seed would be noticed; the last one has diverged."""
 
     def make(config):
         trainer = tiny_trainer(config, device="cuda")
@@ -122,8 +131,10 @@ def test_runs_that_take_turns_on_lanes_train_as_they_do_alone(cuda_graph):
         return trainer
 
     configs = [
-        tiny_config(method=method, network={"dropout": 0.3}, train={**AVERAGED, "cuda_graph": cuda_graph}, **seeds)
+        tiny_config(method=method, network=network, train={**AVERAGED, "cuda_graph": cuda_graph}, **seeds)
         for method in GRAPH_METHODS
+        for network in ({"dropout": 0.3}, FULLY_CONNECTED)
+        if network is not FULLY_CONNECTED or method.get("preset") == "improved_gan"
         for seeds in ({"model_seed": 1}, {"model_seed": 2})
     ]
     configs.append(configs[2].model_copy())
@@ -131,15 +142,16 @@ def test_runs_that_take_turns_on_lanes_train_as_they_do_alone(cuda_graph):
     for config in configs:
         trainer = make(config)
         alone.append([trainer.step(step) for step in range(12)])
-    lanes = [Lane(torch.device("cuda")) for _ in configs]
+    lanes = make_lanes("cuda", len(configs))
     trainers = []
     for config, lane in zip(configs, lanes, strict=True):
-        with lane.turn():
+        with lane():
             trainers.append(make(config))
+            torch.cuda._sleep(10**9)  # about a second, in which steps of all lanes pile up
     together = [[] for _ in configs]
     for step in range(12):
         for trainer, lane, history in zip(trainers, lanes, together, strict=True):
-            with lane.turn():
+            with lane():
                 history.append(trainer.step(step))
     torch.cuda.synchronize()
     assert not all(loss.isfinite() for terms in alone[-1] for loss in terms.values())
@@ -154,10 +166,10 @@ def test_runs_that_take_turns_on_lanes_train_as_they_do_alone(cuda_graph):
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("protocol", ["fixed", "resampled"])
 @pytest.mark.parametrize("cuda_graph", [False, True])
-@pytest.mark.parametrize("method", GRAPH_METHODS, ids=str)
-def test_no_step_waits_for_the_device(method, cuda_graph, protocol):
+@GRAPH_RUNS
+def test_no_step_waits_for_the_device(method, network, cuda_graph, protocol):
     data = {"num_labels": 20, "label_protocol": protocol}
-    config = tiny_config(method=method, data=data, train={**AVERAGED, "cuda_graph": cuda_graph})
+    config = tiny_config(method=method, network=network, data=data, train={**AVERAGED, "cuda_graph": cuda_graph})
     trainer = tiny_trainer(config, device="cuda")
     for step in range(5):
         trainer.step(step)

@@ -168,6 +168,16 @@ def test_a_damaged_record_and_an_emptied_database_cost_one_run_shown_as_one_bar(
     assert lines[-2:] == ["4 of 4 done, 0 diverged, 0 failed, 0 running", ""]
 
 
+def test_runs_that_take_turns_in_one_process_have_the_records_of_those_that_do_not(
+    tiny: str, tmp_path: Path, finished: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output, _ = main(capsys, tiny, "--out", tmp_path, "--no-report", "--workers", "1", "--runs-at-once", "3")
+    assert (code, output.splitlines()[-1]) == (0, "4 of 4 done, 0 diverged, 0 failed, 0 running")
+    assert "1 worker, 3 runs in turns in each" in output
+    assert results(tmp_path) == results(finished[0])
+    assert trial_states(tmp_path) == ["COMPLETE"] * 4
+
+
 def on_a_terminal(arguments: list[str]) -> tuple[int, list[str]]:
     """Exit code and what a terminal of 200 columns receives, split at line feeds."""
     leader, follower = pty.openpty()
@@ -301,6 +311,7 @@ WRONG = {
     "wrong type": (["labeled_rate", "--set", "train.epochs=two"], "--set train.epochs = 'two'"),
     "no seeds": (["labeled_rate", "--seeds", "0"], "--seeds 0: give a number from 1 to 1000"),
     "seeds not a number": (["labeled_rate", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
+    "no run at once": (["labeled_rate", "--runs-at-once", "0"], "--runs-at-once 0: give a number from 1 to 16"),
     "no workers": (["labeled_rate", "--workers", "0"], "--workers 0: give a number from 1 to 256"),
     "unknown device": (["labeled_rate", "--device", "tpu"], "--device tpu: unknown; use auto, cpu, cuda or cuda:N"),
     "absent GPU": (["labeled_rate", "--device", "cuda:99"], "--device cuda:99: this machine has"),

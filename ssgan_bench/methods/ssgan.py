@@ -18,6 +18,7 @@ from ssgan_bench.config import MethodConfig, RunConfig, Weight, since_default
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator, build_generator
 from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
+from ssgan_bench.networks.layers import ShiftBatchNorm
 from ssgan_bench.objectives.feature_matching import feature_matching_l1, feature_matching_l2
 from ssgan_bench.objectives.real_fake import (
     adversarial_loss,
@@ -77,8 +78,8 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
         matches = self.feature_matching != "off" and self.feature_matching_weight > 0
         if self.reuse_real_features and self.real_and_fake == "joint":
             raise ValueError(
-                "reuse_real_features with real_and_fake = 'joint': the generator's update would see generated images "
-                "in a batch of their own; use 'separate'"
+                "reuse_real_features with real_and_fake = 'joint': batch norm would see generated images in a batch of "
+                "their own in the generator's update; use 'separate', which without batch norm is the same"
             )
         if self.adversarial_weight == 0 and not matches:
             raise ValueError("adversarial_weight = 0 and no feature matching: the generator would learn nothing")
@@ -104,7 +105,9 @@ class Ssgan(NetworkMethod):
         self.discriminator = build_discriminator(config.network, size, channels, num_logits)
         self.generator = build_generator(config.network, size, channels)
         # Without them no gradient reaches the generator through the real images, in one batch or in two.
-        self._has_batch_statistics = any(isinstance(layer, nn.BatchNorm2d) for layer in self.discriminator.modules())
+        self._has_batch_statistics = any(
+            isinstance(layer, nn.BatchNorm2d | ShiftBatchNorm) for layer in self.discriminator.modules()
+        )
 
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         assert self.generator is not None

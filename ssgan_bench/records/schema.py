@@ -135,7 +135,7 @@ class SplitInfo(Frozen):
 
 
 class Timing(Frozen):
-    """Wall-clock parts of a run."""
+    """Wall-clock parts of a run; of one that took turns with others in its process, its turns."""
 
     setup_seconds: float
     """Building splits, networks, batches."""
@@ -145,11 +145,12 @@ class Timing(Frozen):
     """All further steps; of a method without steps, the whole fit."""
     evaluation_seconds: float
     step_time_ms: float | None
-    """train_seconds per step after the warm-up; None for a run without such steps."""
+    """train_seconds per step after the warm-up; None without such steps, or where a GPU was shared in turns."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
     peak_memory_mib: float | None
-    """Peak device memory on a GPU, peak resident memory of the process so far on a CPU."""
+    """Peak device memory on a GPU, None where it was shared in turns; peak resident memory of the process so far on a
+    CPU."""
 
 
 class SampleDistances(Frozen):

@@ -7,6 +7,8 @@ at every replay.
 """
 
 import warnings
+import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,15 +24,21 @@ EAGER_STEPS = 3
 """Steps before the recording, in which libraries choose their algorithms and optimizers make their state."""
 
 
+_free_streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+"""Streams of recorders that are gone. PyTorch has 32 of them and would give the 33rd recorder that of the first."""
+
+
 class CudaRecorder:
-    """Runs and records steps on one CUDA stream of its own.
+    """Runs and records steps on a CUDA stream that it shares with no other while it lives.
 
     Gradients remember the stream they are on, so what is recorded must have run there before. A stream that graphs
     share would lose its workspace of matrix products with the first graph that goes (pytorch issue 193402).
     """
 
     def __init__(self, device: torch.device):
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        free = _free_streams[device]
+        self._stream = free.pop() if free else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        weakref.finalize(self, free.append, self._stream)
 
     def run(self, step: Callable[[], Losses]) -> Losses:
         """Run a step beside the current stream, which waits for it."""

@@ -50,7 +50,9 @@ def print_search(search: SearchPlan, plan: StudyPlan) -> None:
     print(f"  then every arm untuned and with its winner's values: 2 x {len(plan.cells)} cells", flush=True)
 
 
-def print_estimate(plan: StudyPlan, search: SearchPlan | None, device: str, num_workers: int, folder: Path) -> None:
+def print_estimate(
+    plan: StudyPlan, search: SearchPlan | None, device: str, num_workers: int, runs_at_once: int, folder: Path
+) -> None:
     """Time a few steps of every arm, and print all cells and what they will cost."""
     # Imported here, because announcing a plan needs no PyTorch.
     import torch
@@ -78,5 +80,5 @@ def print_estimate(plan: StudyPlan, search: SearchPlan | None, device: str, num_
         print(f"    {cell.arm}, {levels}, {cell.seed_text}, {cell.cell_id}")
     what = "all cells" if search is None else "the search without pruning and all cells"
     print(f"  estimated time: {describe_seconds(cost.total_seconds)} for {what} with {num_workers} workers")
-    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
+    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker{' with one run at a time' * (runs_at_once > 1)}")
     print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")

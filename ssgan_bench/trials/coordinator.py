@@ -144,7 +144,7 @@ def run_plan(spec: WorkerSpec, num_workers: int, report_progress: Callable[[Prog
                 if not processes or time.monotonic() - idle_since > LINGER_SECONDS:
                     return progress
             starting = sum(not worker.has_started for worker in processes)
-            if attempts[FAILURES]:  # one that kills its process, or a lack of memory, must not fail the others too
+            if attempts[FAILURES]:  # from now on each by itself; what failed in company does not count as a try
                 spec = replace(spec, runs_at_once=1)
             wanted = math.ceil(counts.waiting / spec.runs_at_once) - starting
             for _ in range(min(num_workers - len(processes), wanted)):
@@ -187,17 +187,18 @@ def _handle_events(
             else:
                 progress.failed[event.cell_id] = record.error or "failed"
                 attempts[FAILURES] += 1
+                attempts[event.cell_id] -= bool(worker.cell_ids)
                 ended = True
         if not alive:
             ended = True
             processes.remove(worker)
             code = worker.process.exitcode
             if worker.cell_ids:
-                ended_with = f"the worker process ended with code {code}"
-                progress.failed |= dict.fromkeys(worker.cell_ids, ended_with)
                 attempts[FAILURES] += 1
-                if len(worker.cell_ids) > 1:  # whose fault it was comes out when each runs by itself
+                if len(worker.cell_ids) > 1:
                     attempts.subtract(worker.cell_ids)
+                else:
+                    progress.failed[worker.cell_ids.pop()] = f"the worker process ended with code {code}"
             elif code != 0 and not worker.has_started:
                 attempts[FALSE_STARTS] += 1
                 if attempts[FALSE_STARTS] >= MAX_FALSE_STARTS:

@@ -128,7 +128,13 @@ class CellRunner:
     """Runs cells of one study in this process, keeping the data set on the device between them."""
 
     def __init__(
-        self, plan: StudyPlan | SearchPlan, store: RecordStore, data_root: Path, device: str, commit: str | None
+        self,
+        plan: StudyPlan | SearchPlan,
+        store: RecordStore,
+        data_root: Path,
+        device: str,
+        commit: str | None,
+        runs_at_once: int = 1,
     ):
         self.store = store
         self._plan = plan
@@ -139,8 +145,8 @@ class CellRunner:
             torch.cuda.set_device(self._device)  # graphs and pinned memory belong to the current one
         self._device_name = torch.cuda.get_device_name(self._device) if on_gpu else cpu_name()
         self._commit = commit
-        self._loaded: tuple[tuple[str, int], DeviceData] | None = None
-        self._meter: SampleMeter | None = None
+        self._shares_gpu = on_gpu and runs_at_once > 1
+        self._loaded: tuple[tuple[str, int], DeviceData, SampleMeter | None] | None = None
 
     def finished_record(self, cell_id: str) -> RunRecord | None:
         """Read the record of a cell that need not run again: complete or diverged."""
@@ -170,11 +176,11 @@ class CellRunner:
         """
         config = RunConfig.model_validate(cell.config)
         make_deterministic(config.train.num_threads)
-        data = self._data(config)
+        data, meter = self._data(config)
         result = _Result()
         status, error, diverged_step = "complete", None, None
         try:
-            yield from self._train_and_evaluate(config, data, cell.cell_id, result)
+            yield from self._train_and_evaluate(config, data, meter, cell.cell_id, result)
         except DivergedError as divergence:
             status, diverged_step = "diverged", divergence.step
         except OSError:
@@ -198,7 +204,7 @@ class CellRunner:
             splits=result.splits,
             timing=result.timing,
             sample_quality=result.sample_quality,
-            provenance=self.provenance(config),
+            provenance=self._provenance(config, data),
             started_at=result.started_at,
             sample_files=tuple(result.sample_files),
         )
@@ -218,7 +224,7 @@ class CellRunner:
             ConfigError, OSError: as `run`.
         """
         make_deterministic(config.train.num_threads)
-        data = self._data(config)
+        data, _ = self._data(config)
         splits = data.splits(config)
         uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
         batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
@@ -232,23 +238,29 @@ class CellRunner:
 
     def provenance(self, config: RunConfig) -> Provenance:
         """Say where and with what this process runs a configuration."""
-        sha256 = self._data(config).sha256
-        return collect(str(self._device), self._device_name, config.train.num_threads, self._commit, sha256)
+        data, _ = self._data(config)
+        return self._provenance(config, data)
 
-    def _data(self, config: RunConfig) -> DeviceData:
+    def _provenance(self, config: RunConfig, data: DeviceData) -> Provenance:
+        return collect(str(self._device), self._device_name, config.train.num_threads, self._commit, data.sha256)
+
+    def _data(self, config: RunConfig) -> tuple[DeviceData, SampleMeter | None]:
+        """The data set of a run, and what measures its generated images if the study wants that."""
         key = (config.data.dataset, config.data.image_size)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # free the old one first
             images = load(config.data.dataset, self._data_root, image_size=config.data.image_size)
-            self._loaded = (key, DeviceData.from_images(images, self._device))
+            data, meter = DeviceData.from_images(images, self._device), None
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)  # the runs that use it may be on other streams
             if isinstance(self._plan, StudyPlan) and self._plan.sample_quality:
-                self._meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
-        return self._loaded[1].told_apart(config.data)
+                meter = SampleMeter.load(self.store.folder, config.data, images.sha256, self._device)
+            self._loaded = (key, data, meter)
+        _, data, meter = self._loaded
+        return data.told_apart(config.data), meter
 
     def _train_and_evaluate(
-        self, config: RunConfig, data: DeviceData, cell_id: str, result: "_Result"
+        self, config: RunConfig, data: DeviceData, meter: SampleMeter | None, cell_id: str, result: "_Result"
     ) -> Iterator[None]:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -287,14 +299,17 @@ class CellRunner:
             if snapshot.is_final:
                 test_images, test_labels = data.test_set(splits)
                 result.metrics = _metrics(snapshot, test_images, test_labels, size)
-                if self._meter is not None and snapshot.sample is not None:
+                if meter is not None and snapshot.sample is not None:
                     others = data.images_outside_test(splits)
-                    real = self._meter.real_images(config.split_seed, test_images, test_labels, others)
-                    result.sample_quality = self._meter.measure(snapshot.sample, real)
+                    real = meter.real_images(config.split_seed, test_images, test_labels, others)
+                    result.sample_quality = meter.measure(snapshot.sample, real)
             result.evaluation_seconds += time.perf_counter() - start
             result.timing = _timing(
                 snapshot, batches.images_per_step, split_seconds, result.evaluation_seconds, self._device
             )
+            if self._shares_gpu:  # neither can be told apart from what the other runs do
+                nothing = dict.fromkeys(("step_time_ms", "images_per_second", "peak_memory_mib"))
+                result.timing = result.timing.model_copy(update=nothing)
             if not snapshot.is_final and snapshot.state is not None:
                 checkpoint.save_if_due(functools.partial(result.to_save, snapshot.state))
 
@@ -377,7 +392,7 @@ def _timing(
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory: of the GPU since its last reset, by all runs of this process, or its resident memory so far."""
+    """Peak memory: of the GPU since its last reset, or resident memory of this process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ssgan_bench.trials.search_run import TrialRunner
 
 MOST_RUNS_AT_ONCE = 16
-"""Half of the streams that a GPU has for them."""
+"""Half of the streams of one priority that PyTorch has."""
 Turn: TypeAlias = Callable[[], Record | None]
 """Goes on with a run for one step, or a trial of a search to its end; returns the record once it is kept."""
 
@@ -103,7 +103,9 @@ class _CellWork:
         # Heavy imports belong to the worker alone; the command line starts without them.
         from ssgan_bench.trials.run import CellRunner
 
-        self._runner = CellRunner(plan, RecordStore(spec.folder), spec.data_root, spec.device, spec.commit)
+        self._runner = CellRunner(
+            plan, RecordStore(spec.folder), spec.data_root, spec.device, spec.commit, spec.runs_at_once
+        )
         self._cells = {cell.cell_id: cell for cell in plan.cells}
 
     def finished_record(self, cell_id: str) -> Record | None:
@@ -135,68 +137,73 @@ def _make_work(spec: WorkerSpec) -> "_CellWork | TrialRunner":
     return TrialRunner(spec.plan, SearchStore(spec.folder), runner)
 
 
+@dataclass
 class _Run:
     """A cell, or a trial of a search, that this worker has taken."""
 
-    def __init__(self, claim: "Claim", turn: Turn, heartbeat: Flag, lane: "Lane"):
-        self.claim, self.heartbeat, self.lane = claim, heartbeat, lane
-        self._turn = turn
-
-    def turn(self) -> Record | None:
-        """Take a turn; returns the record at the end."""
-        with self.lane.turn():
-            return self._turn()
+    claim: "Claim"
+    heartbeat: Flag
+    lane: "Lane"
+    turn: Turn | None = None
 
 
 def _work(spec: WorkerSpec, events: Connection) -> None:
-    import torch
-
     from ssgan_bench.training.allocator import keep_freed_memory
-    from ssgan_bench.training.lanes import Lane
+    from ssgan_bench.training.lanes import make_lanes
     from ssgan_bench.trials.presence import Presence
 
     keep_freed_memory()
     runner = _make_work(spec)
     queue = spec.open_trials()
     presence = Presence(spec.folder)
-    free_lanes = [Lane(torch.device(spec.device)) for _ in range(spec.runs_at_once)]
+    free_lanes = make_lanes(spec.device, spec.runs_at_once)
     runs: list[_Run] = []
-    may_take, is_damaged = True, False
 
     def take() -> bool:
-        """Begin with the next cell, if there is one."""
+        """Take the next cell, if there is one."""
         claim = queue.claim(presence.name)
         if claim is None:
             return False
+        runs.append(_Run(claim, queue.start_heartbeat(claim), free_lanes.pop()))
         events.send(Event("started", claim.cell_id))
-        known = runner.finished_record(claim.cell_id)  # another coordinator may have been faster
-        turn = runner.start(claim, queue) if known is None else lambda: known
-        runs.append(_Run(claim, turn, queue.start_heartbeat(claim), free_lanes.pop()))
         return True
 
-    while True:
-        while may_take and free_lanes and not is_damaged:
-            may_take = take()
-        if not runs:
-            break
-        for run in list(runs):
-            try:
-                record = run.turn()
+    def turn(run: _Run) -> Record | None:
+        """Take a turn of a run; returns its record at the end."""
+        if run.turn is None:
+            known = runner.finished_record(run.claim.cell_id)  # another coordinator may have been faster
+            if known is not None:
+                return known
+            run.turn = runner.start(run.claim, queue)
+        with run.lane():
+            return run.turn()
+
+    may_take, has_failed = True, False
+    try:
+        while True:
+            while may_take and free_lanes:
+                may_take = take()
+            if not runs:
+                break
+            for run in list(runs):
+                record = turn(run)
                 if record is None:
                     continue
                 queue.finish(run.claim, record)
-            except OSError:
-                with contextlib.suppress(OSError):  # the same disk may hold the database
-                    queue.finish(run.claim, None)
-                raise
-            runs.remove(run)
+                runs.remove(run)
+                run.heartbeat.set()
+                free_lanes.append(run.lane)
+                events.send(Event("finished", run.claim.cell_id))
+                # The CUDA context may be damaged, or memory too little for so many: others go on in fresh processes.
+                is_suspect = spec.device.startswith("cuda") or spec.runs_at_once > 1
+                has_failed |= record.status == "failed" and is_suspect
+                may_take = not has_failed
+    finally:
+        for run in runs:  # none, unless an error ends this process
             run.heartbeat.set()
-            free_lanes.append(run.lane)
-            events.send(Event("finished", run.claim.cell_id))
-            may_take = True
-            # The CUDA context may be; the coordinator starts a fresh process.
-            is_damaged |= record.status == "failed" and spec.device.startswith("cuda")
+            with contextlib.suppress(OSError):  # a full disk may hold the database too
+                queue.finish(run.claim, None)
     presence.close()
     queue.close()
-    if is_damaged:
+    if has_failed:
         sys.exit(1)

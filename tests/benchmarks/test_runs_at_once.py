@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from measurement import as_parameters, count_flop, save, synchronized
+from measurement import as_parameters, count_flop, save, synchronize
 from pytest_benchmark.fixture import BenchmarkFixture
 from workloads import FAST_ARTICLE, FULLY_CONNECTED, NARROW, QUICK, Workload, make_trainer, on_cuda
 
 from ssgan_bench.methods.base import Losses
-from ssgan_bench.training.lanes import Lane
+from ssgan_bench.training.lanes import make_lanes
 
 ON_CPU = replace(QUICK, has_plain=False, calls=2)
 ON_CUDA = [
@@ -35,23 +35,21 @@ def test_runs_at_once(benchmark: BenchmarkFixture, workload: Workload, number: i
 
 
 def time_runs(benchmark: BenchmarkFixture, workload: Workload, number: int) -> None:
-    device, count = torch.device(workload.device), workload.steps_per_call
-    untimed = make_trainer(replace(workload, cuda_graph=False))
+    count, untimed = workload.steps_per_call, make_trainer(workload)
     runs = []
-    for _ in range(number):
-        lane = Lane(device)
-        with lane.turn():
+    for lane in make_lanes(workload.device, number):
+        with lane():
             runs.append((lane, make_trainer(workload), list[Losses]()))
 
     def steps() -> None:
         for _ in range(count):
             for lane, trainer, history in runs:
-                with lane.turn():
+                with lane():
                     history.append(trainer.step(len(history)))
+        synchronize(workload.device)
 
     steps()  # warm-up: first steps, recording of graphs
-    device_ms: list[float] = []
-    benchmark.pedantic(synchronized(steps, workload.device, device_ms), rounds=workload.calls, iterations=1)
+    benchmark.pedantic(steps, rounds=workload.calls, iterations=1)
     expected = [untimed.step(step) for step in range(count)]
     tolerance = 0.0 if workload.device == "cpu" else 1e-3
     for _, _, history in runs:
@@ -59,6 +57,7 @@ def time_runs(benchmark: BenchmarkFixture, workload: Workload, number: int) -> N
         for found, wanted in zip(history[:count], expected, strict=True):
             for name, loss in wanted.items():
                 torch.testing.assert_close(found[name], loss, rtol=tolerance, atol=tolerance)
+    eager = make_trainer(replace(workload, cuda_graph=False))
     save(
         benchmark,
         "training step, runs in turns",
@@ -67,7 +66,6 @@ def time_runs(benchmark: BenchmarkFixture, workload: Workload, number: int) -> N
         precision=workload.precision,
         part=f"{number} at once",
         images=untimed.batches.images_per_step,
-        flop=count_flop(lambda: untimed.step(count)),
-        device_ms=device_ms,
+        flop=count_flop(lambda: eager.step(0)),
         **workload.sizes,
     )

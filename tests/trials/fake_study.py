@@ -73,7 +73,7 @@ def make_record(plan: StudyPlan, cell: Cell, status: str) -> RunRecord:
 class CellRunner:
     """Stands in for the runner of ssgan_bench/trials/run.py."""
 
-    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, device: str, commit: str | None):
+    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, *_: object):
         if "FAKE_START_FAILS" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
         self.store, self._plan = store, plan
@@ -89,8 +89,9 @@ class CellRunner:
         behavior, _, once = str(cell.levels["run.behavior"]).partition("-")
         log = self.store.folder / "executions.log"
         is_first = not log.exists() or cell.cell_id not in log.read_text()
-        with log.open("a") as file:
-            file.write(f"{cell.cell_id} {os.getpid()}\n")
+        for name in ("executions.log", "turns.log"):
+            with log.with_name(name).open("a") as file:
+                file.write(f"{cell.cell_id} {os.getpid()}\n")
         if once == "" or is_first:
             if behavior == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -105,8 +106,8 @@ class CellRunner:
         for _ in range(TURNS):
             time.sleep(SECONDS / TURNS)
             yield
-        with log.with_name("ends.log").open("a") as file:
-            file.write(f"{cell.cell_id} {os.getpid()}\n")
+        with log.with_name("turns.log").open("a") as file:
+            file.write(f"end {os.getpid()}\n")
         return make_record(self._plan, cell, "complete")
 
 

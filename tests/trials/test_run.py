@@ -12,7 +12,6 @@ import torch
 
 from ssgan_bench.records.schema import Cell, RunRecord
 from ssgan_bench.records.store import RecordStore
-from ssgan_bench.training.lanes import Lane
 from ssgan_bench.training.loop import DivergedError
 from ssgan_bench.trials import run
 from ssgan_bench.trials.plan import make_plan
@@ -72,26 +71,25 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
 def test_cells_that_take_turns_give_the_records_that_they_give_alone(
     runner: CellRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Methods and thread counts differ; one run diverges and one fails. On lanes, as in a worker process."""
+    """Methods, image sizes and thread counts differ; one run diverges and one fails."""
     break_batch(monkeypatch, model_seed=77)
     cells = {cell.arm: cell for cell in PLAN.cells}
     mixed = [
         changed(cells["supervised_only"], train={"num_threads": 2}),
-        cells["improved_gan"],
+        changed(cells["improved_gan"], data={"image_size": 32}),
         cells["ssgan_consistency"],
         cells["ssgan_matching"].model_copy(update={"config": cells["ssgan_matching"].config | {"model_seed": 77}}),
         changed(cells["label_spreading"], method={"max_iter": 1}),
     ]
     alone = [runner.run(cell) for cell in mixed]
     assert [record.status for record in alone] == ["complete", "complete", "complete", "diverged", "failed"]
-    runs = {index: (Lane(torch.device("cpu")), runner.run_in_turns(cell)) for index, cell in enumerate(mixed)}
+    runs = {index: runner.run_in_turns(cell) for index, cell in enumerate(mixed)}
     together: dict[int, RunRecord] = {}
     turns = 0
     while runs:
-        for index, (lane, run_in_turns) in list(runs.items()):
+        for index, run_in_turns in list(runs.items()):
             try:
-                with lane.turn():
-                    next(run_in_turns)
+                next(run_in_turns)
                 turns += 1
             except StopIteration as end:
                 together[index] = end.value

@@ -68,6 +68,25 @@ def runner(folder: Path, of: StudyPlan = PLAN) -> CellRunner:
     return CellRunner(of, RecordStore(folder), folder, "cpu", commit=None)
 
 
+def test_a_run_is_measured_with_its_own_reference_when_others_take_turns(folder: Path) -> None:
+    """One of another image size begins after it and ends before it."""
+    runs = runner(folder)
+    alone = runs.run(ARTICLE)
+    data = ARTICLE.config["data"] | {"image_size": 32}
+    other = ARTICLE.model_copy(update={"config": ARTICLE.config | {"data": data}, "cell_id": "0" * 16})
+    turns = runs.run_in_turns(ARTICLE)
+    next(turns)
+    reference = reference_path(folder, RunConfig.model_validate(other.config).data, load("digits", folder).sha256)
+    reference.write_bytes(path_in(folder).read_bytes())
+    assert runs.run(other).sample_quality is not None
+
+    def rest() -> Iterator[None]:
+        assert (yield from turns).sample_quality == alone.sample_quality  # type: ignore[misc]
+        yield
+
+    assert len(list(rest())) > 1
+
+
 def measured(record: RunRecord) -> SampleQuality:
     assert record.status == "complete"
     assert record.sample_quality is not None
