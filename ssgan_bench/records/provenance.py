@@ -13,6 +13,13 @@ from ssgan_bench import __version__
 from ssgan_bench.config import digest
 from ssgan_bench.records.schema import Provenance
 
+MULTIPLIERS = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 and bfloat16",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+}
+"""Vector and matrix instructions by their name in /proc/cpuinfo, the fastest first."""
 NUMERICAL_CODE = ("config.py", "seeding.py", "data", "evaluation", "methods", "networks", "objectives", "training")
 """Files and folders of the package that decide what a run computes."""
 
@@ -57,15 +64,21 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cpu_name() -> str:
-    """Processor model, as far as the platform tells."""
+def cpu_name(description: Path = Path("/proc/cpuinfo")) -> str:
+    """Processor model, as far as the platform tells, with the instructions that decide how fast it multiplies.
+
+    Virtual machines of processors that differ by a factor of two may all be called "AMD EPYC".
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = [line.partition(":") for line in description.read_text().splitlines()]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    facts = {key.strip(): value.strip() for key, _, value in lines}
+    if not (model := facts.get("model name")):
+        return platform.processor() or platform.machine()
+    flags = facts.get("flags", "").split()
+    widest = next((name for flag, name in MULTIPLIERS.items() if flag in flags), None)
+    return f"{model} with {widest}" if widest else model
 
 
 def machine_id() -> str:

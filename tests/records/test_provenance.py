@@ -18,6 +18,22 @@ def test_versions_are_those_in_use() -> None:
     assert found.device_name
 
 
+@pytest.mark.parametrize(
+    ("description", "name"),
+    [
+        ("model name\t: Some CPU\nflags\t\t: fma avx2 avx512f avx512_bf16\n", "Some CPU with AVX-512 and bfloat16"),
+        ("model name\t: Some CPU\nflags\t\t: fma avx2\n", "Some CPU with AVX2"),
+        ("model name\t: Some CPU\n", "Some CPU"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart_by_what_they_multiply_with(
+    description: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(description)
+    assert provenance.cpu_name(tmp_path / "cpuinfo") == name
+    assert provenance.cpu_name(tmp_path / "absent")
+
+
 def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
