@@ -9,7 +9,7 @@ import torch
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
 from ssgan_bench.training.loop import make_optimizer, set_learning_rate
-from ssgan_bench.training.step_graph import EAGER_STEPS, StepGraph
+from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 METHODS = [
     {"name": "supervised"},
@@ -98,3 +98,15 @@ def test_a_trainer_is_freed_with_its_last_name():
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_no_two_living_recorders_share_a_stream_and_a_stream_is_used_again(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    device = torch.device("cuda", 7)
+    first, second = CudaRecorder(device), CudaRecorder(device)
+    of_first, of_second = first._stream, second._stream
+    assert of_first is not of_second
+    del first
+    third, fourth = CudaRecorder(device), CudaRecorder(device)
+    assert third._stream is of_first
+    assert len({id(stream) for stream in (of_first, of_second, fourth._stream)}) == 3
