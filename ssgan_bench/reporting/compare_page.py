@@ -7,7 +7,16 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure as Drawing
 
-from ssgan_bench.reporting.compare import ArmTest, Comparison, Key, compare, load, setup_differences
+from ssgan_bench.reporting.compare import ArmTest, Comparison, compare, load, setup_differences
+from ssgan_bench.reporting.compare_tables import (
+    groups_csv,
+    pairs_csv,
+    side_by_side,
+    tests_csv,
+    tests_table,
+    unpaired,
+    unpaired_csv,
+)
 from ssgan_bench.reporting.document import Block, Bullets, Document, Figure, Figures, Links, Section, Table, Text
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded
 from ssgan_bench.reporting.evidence import METRICS, csv_text
@@ -21,9 +30,7 @@ from ssgan_bench.reporting.wording import (
     condition_text,
     counted,
     estimate_text,
-    level_text,
     listed,
-    number,
     p_text,
     range_text,
     unit_of,
@@ -48,7 +55,7 @@ def write_comparison(first: Path, second: Path, folder: Path | None) -> tuple[st
     if folder is not None:
         drawings = {"pairs": lambda: draw_pairs(comparison)} if comparison.groups else {}
         replace_folder(folder, lambda new: write_document(new, document, csv, drawings))
-    table = plain(_side_by_side(comparison, unit_of(comparison.first)))
+    table = plain(side_by_side(comparison, unit_of(comparison.first)))
     return "\n\n".join(document.answer), table, None if folder is None else folder / "index.html"
 
 
@@ -57,10 +64,10 @@ def build(comparison: Comparison, names: tuple[str, str]) -> tuple[Document, dic
     study, unit = comparison.first.study, unit_of(comparison.first)
     setup = setup_differences(comparison)
     csv = {
-        "tables/tests.csv": _tests_csv(comparison),
-        "tables/comparison.csv": _groups_csv(comparison),
-        "tables/pairs.csv": _pairs_csv(comparison),
-        "tables/unpaired.csv": _unpaired_csv(comparison),
+        "tables/tests.csv": tests_csv(comparison),
+        "tables/comparison.csv": groups_csv(comparison),
+        "tables/pairs.csv": pairs_csv(comparison),
+        "tables/unpaired.csv": unpaired_csv(comparison),
         "tables/setup.csv": csv_text(
             ["what", "A", "B"], (dict(zip(("what", "A", "B"), row, strict=True)) for row in setup)
         ),
@@ -74,7 +81,7 @@ def build(comparison: Comparison, names: tuple[str, str]) -> tuple[Document, dic
         )
         panel = Figure("pairs", f"{unit.name} of every run in B against the same run in A")
         figure = Figures((panel,), caption, "tables/pairs.csv")
-        results = [figure, _tests_table(comparison, unit), _side_by_side(comparison, unit)]
+        results = [figure, tests_table(comparison, unit), side_by_side(comparison, unit)]
     differs = Table(("what", "A", "B"), tuple(setup), "What differs between A and B.", "tables/setup.csv", left=3)
     links = (
         ("tables/tests.csv", "one row per arm, rates in [0, 1]"),
@@ -96,7 +103,7 @@ def build(comparison: Comparison, names: tuple[str, str]) -> tuple[Document, dic
             Section(
                 "configuration", "What differs", (differs if setup else Text("Nothing that is recorded differs."),)
             ),
-            Section("problems", "Runs in only one of the two", _unpaired(comparison)),
+            Section("problems", "Runs in only one of the two", unpaired(comparison)),
             Section("files", "Files", (Links(links),)),
         ),
     )
@@ -199,134 +206,6 @@ def _certainty(comparison: Comparison) -> list[str]:
         "PyTorch sums in another order, and training then drifts apart: that is no error."
     )
     return items
-
-
-def _tests_table(comparison: Comparison, unit: Unit) -> Table:
-    labels = {arm.name: arm.label for arm in comparison.first.study.arms}
-    rows = tuple(
-        (
-            labels[test.arm],
-            estimate_text(test.difference, unit, sign=True),
-            p_text(test.p),
-            p_text(test.p_holm),
-            str(test.num_conditions),
-            str(test.difference.n),
-        )
-        for test in comparison.tests
-    )
-    noun = unit_noun(comparison.first.study)
-    caption = (
-        f"B minus A{f' in{unit.difference}' if unit.difference else ''}, averaged over the conditions of each {noun}, "
-        f"with 95 % t interval over {noun}s (not corrected); exact two-sided sign-flip p, after Holm over "
-        f"{counted(len(rows), 'test')}. The verdict rests on these."
-    )
-    return Table(("arm", "B − A", "p", "p (Holm)", "conditions", f"{noun}s"), rows, caption, "tables/tests.csv")
-
-
-def _tests_csv(comparison: Comparison) -> str:
-    columns = ["arm", "metric", "difference", "low", "high", "sd", "n", "num_conditions", "p", "p_holm"]
-    rows = (
-        {"arm": t.arm, "metric": comparison.first.study.metric, "num_conditions": t.num_conditions}
-        | {**vars(t.difference), "difference": t.difference.mean, "p": t.p, "p_holm": t.p_holm}
-        for t in comparison.tests
-    )
-    return csv_text(columns, rows)
-
-
-def _side_by_side(comparison: Comparison, unit: Unit) -> Table:
-    study = comparison.first.study
-    labels = {arm.name: arm.label for arm in study.arms}
-    rows = tuple(
-        (
-            labels[g.arm],
-            *(level_text(level) for level in g.condition),
-            number(unit.scale * g.first.mean, unit.decimals),
-            number(unit.scale * g.second.mean, unit.decimals),
-            estimate_text(g.difference, unit, sign=True),
-            number(unit.scale * g.largest, unit.decimals),
-            f"{g.identical} of {g.num_pairs}",
-        )
-        for g in comparison.groups
-    )
-    caption = (
-        f"{unit.axis[0].upper()}{unit.axis[1:]}: means over the paired runs; B − A: mean paired difference with its "
-        f"95 % t interval over {unit_noun(study)}s, described and not tested; largest: largest absolute "
-        f"difference of a pair; identical: pairs of runs with {listed(METRICS)} equal bit for bit."
-    )
-    heads = ("arm", *(f.label for f in study.factors), "A", "B", "B − A", "largest", "identical")
-    return Table(heads, rows, caption, "tables/comparison.csv")
-
-
-def _groups_csv(comparison: Comparison) -> str:
-    keys = [factor.key for factor in comparison.first.study.factors]
-    columns = [
-        "arm",
-        *keys,
-        "metric",
-        "mean_a",
-        "mean_b",
-        "difference",
-        "low",
-        "high",
-        "sd",
-        "n",
-        "num_pairs",
-        "identical",
-    ]
-    rows = (
-        {"arm": g.arm, **dict(zip(keys, g.condition, strict=True)), "metric": comparison.first.study.metric}
-        | {**vars(g.difference), "difference": g.difference.mean, "mean_a": g.first.mean, "mean_b": g.second.mean}
-        | {"num_pairs": g.num_pairs, "identical": g.identical, "largest_absolute_difference": g.largest}
-        for g in comparison.groups
-    )
-    return csv_text([*columns, "largest_absolute_difference"], rows)
-
-
-SIDES = ("status", *METRICS, "config_digest", "labeled_digest", "device_name", "commit")
-
-
-def _pairs_csv(comparison: Comparison) -> str:
-    keys = [factor.key for factor in comparison.first.study.factors]
-    columns = ["arm", *keys, "split_seed", "model_seed", "identical"]
-    columns += [f"{name}_{side}" for name in SIDES for side in ("a", "b")]
-    rows = (
-        {"arm": p.arm, **dict(zip(keys, p.condition, strict=True)), "identical": p.identical}
-        | {name: int(p.first[name]) for name in ("split_seed", "model_seed")}
-        | {f"{name}_a": p.first[name] for name in SIDES}
-        | {f"{name}_b": p.second[name] for name in SIDES}
-        for p in comparison.pairs
-    )
-    return csv_text(columns, rows)
-
-
-def _unpaired_rows(comparison: Comparison) -> list[tuple[str, Key]]:
-    return [("A", key) for key in comparison.only_first] + [("B", key) for key in comparison.only_second]
-
-
-def _unpaired_csv(comparison: Comparison) -> str:
-    keys = sorted(factor.key for factor in comparison.first.study.factors)
-    rows = (
-        {"only_in": side, "arm": arm, **dict(zip(keys, levels, strict=True)), "split_seed": split, "model_seed": model}
-        for side, (arm, levels, split, model) in _unpaired_rows(comparison)
-    )
-    return csv_text(["only_in", "arm", *keys, "split_seed", "model_seed"], rows)
-
-
-def _unpaired(comparison: Comparison) -> tuple[Block, ...]:
-    found = _unpaired_rows(comparison)
-    if not found:
-        return (Text("None: every run has its counterpart."),)
-    tied = all(split == model for _, (_, _, split, model) in found)
-    counts: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for side, (arm, levels, split, model) in found:
-        counts.setdefault((side, arm, tuple(map(level_text, levels))), []).append(
-            str(model) if tied else f"{split}/{model}"
-        )
-    keys = sorted(factor.key for factor in comparison.first.study.factors)
-    rows = tuple((s, arm, *levels, ", ".join(seeds)) for (s, arm, levels), seeds in counts.items())
-    heads = ("only in", "arm", *keys, "seeds" if tied else "split/model seeds")
-    caption = "Runs without a counterpart: not planned in the other, or not run yet."
-    return (Table(heads, rows, caption, "tables/unpaired.csv", left=len(heads)),)
 
 
 def draw_pairs(comparison: Comparison) -> Drawing:
