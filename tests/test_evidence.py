@@ -124,14 +124,18 @@ def test_a_study_takes_graphs_and_turns_only_where_the_gpu_tests_passed(
 ) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(how, "run_module", lambda arguments, seconds: commands.append(arguments))
-    tests, _, small, large = pieces(("improved_gan_mnist100", "label_leak"))
-    small.run(small, site, 100)
+    tests, _, begun, small, large = pieces(("labeled_rate", "improved_gan_mnist100", "label_leak"))
+    begun.run(begun, site, 100)
     site.note(tests)
-    small.run(small, site, 100)
-    large.run(large, site, 100)
-    before, *after = [command[command.index("--data-dir") + 2 :] for command in commands]
-    assert before == []
+    for study in (begun, small, large):
+        study.run(study, site, 100)
+    before, as_begun, *after = [command[command.index("--data-dir") + 2 :] for command in commands]
+    assert before == as_begun == []
     assert after == [["--set", "train.cuda_graph=true", "--runs-at-once", number] for number in ("8", "1")]
+    site.work(large).joinpath("steps.txt").unlink()
+    other = Site(site.out, site.data_root, "cuda:0", "Another Device")  # where the tests were not run
+    large.run(large, other, 100)
+    assert "--runs-at-once" not in commands[-1]
 
 
 def test_without_a_gpu_it_only_says_what_is_missing(

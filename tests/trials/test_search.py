@@ -69,7 +69,7 @@ def run_search(tmp_path: Path) -> Iterator[RunSearch]:
         while trials.update(runner.finished_record, lambda trial_id: True).waiting and done < most:
             claim = trials.claim(presence.name)
             assert claim is not None
-            record = runner.run_and_keep(claim, trials)
+            record = runner.start(claim, trials)()
             trials.finish(claim, record)
             done += 1
         presence.close()
@@ -245,7 +245,7 @@ def test_a_search_run_never_touches_the_test_set(tmp_path: Path, monkeypatch: py
 def test_garbage_in_the_test_set_changes_no_search_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = runner(tmp_path).validation_error(CONFIG)
     changed = runner(tmp_path)
-    data = changed._data(CONFIG)
+    data, _ = changed._data(CONFIG)
     test = torch.from_numpy(data.splits(CONFIG).test)
     data.images[test] = 255 - data.images[test]
     assert changed.validation_error(CONFIG) == expected
