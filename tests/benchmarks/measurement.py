@@ -32,9 +32,12 @@ FIELDS = tuple(Measured.model_fields)
 
 
 def as_parameters(workloads: list[Workload]) -> list[Any]:
-    """Parameters of a test; those for a GPU are skipped where there is none."""
+    """Parameters of a test; those for a GPU are skipped where there is none, and slow emulations of bfloat16."""
     cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-    return [pytest.param(w, id=str(w), marks=cuda_only if w.device == "cuda" else ()) for w in workloads]
+    has_bf16 = any(word in cpu_name() for word in ("bfloat16", "AMX"))
+    bf16_only = pytest.mark.skipif(not has_bf16, reason=f"{cpu_name()}: no bfloat16 instructions")
+    marks = {("cuda", "fp32"): cuda_only, ("cuda", "bf16"): cuda_only, ("cpu", "bf16"): bf16_only}
+    return [pytest.param(w, id=str(w), marks=marks.get((w.device, w.precision), ())) for w in workloads]
 
 
 @functools.cache
