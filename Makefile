@@ -21,7 +21,7 @@ report: $(SET_UP)  ## write the report of the main study again from its records
 	$(BIN)/python -m ssgan_bench.report labeled_rate --preset quick
 
 test: $(SET_UP) browser  ## run the tests
-	@echo "==> running the tests (about 5 minutes on 2 cores)"
+	@echo "==> running the tests (4 to 9 minutes on 2 cores)"
 	$(BIN)/python -m pytest
 
 # The report pages are tested in Chromium; without it those tests are skipped, so a failure here is none.

@@ -24,7 +24,7 @@ class _CudaLane:
         # Of high priority: PyTorch hands out 32 streams of each, and records graphs on those of normal priority.
         self._stream = torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
         self._generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        # Until PyTorch 2.13 a replayed graph reads its seed from a place that all graphs of one state share.
+        # In older PyTorch a replayed graph reads its seed from a place that all graphs of one state share.
         self._random_state = self._generator.clone_state()
 
     @contextmanager
