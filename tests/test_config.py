@@ -68,6 +68,7 @@ CHANGES = {
         "feature_matching_weight": 0.5,
         "feature_matching_reduction": "sum",
         "reuse_real_features": True,
+        "reuse_generated_images": True,
         "real_and_fake": "joint",
     },
 }
@@ -286,7 +287,8 @@ def test_options_that_came_later_are_no_part_of_a_configuration_without_them():
     written_out = tiny_config(train={"precision": "fp32", "channels_last": False})
     assert written_out.digest() == tiny_config().digest()
     assert not {"precision", "channels_last"} & written_out.model_dump(mode="json")["train"].keys()
-    assert "reuse_real_features" not in tiny_config().model_dump(mode="json")["method"]
+    method = tiny_config().model_dump(mode="json")["method"]
+    assert not {"reuse_real_features", "reuse_generated_images"} & method.keys()
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_labels_outside_the_labeled_set_are_never_read_on_the_device():
 GRAPH_METHODS = [
     {"name": "supervised"},
     {"preset": "article"},
-    {"preset": "improved_gan", "reuse_real_features": True},
+    {"preset": "improved_gan", "reuse_real_features": True, "reuse_generated_images": True},
     {"preset": "improved_gan", "consistency_weight": 1.0},
 ]
 FULLY_CONNECTED = {"family": "mlp"}

@@ -67,6 +67,10 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     updated discriminator once more: they are one update old, have its dropout, and their batch norm saw the labeled
     images (and, with consistency, the student's views) in the same batch; the running statistics see real images once
     per step."""
+    reuse_generated_images: Annotated[bool, since_default(False)] = False
+    """Update the generator on the images that the discriminator's update saw, instead of passing the same z through it
+    once more. Without dropout in the generator these are the same images, losses and gradients; with it both updates
+    see one mask. The running statistics of its batch norm, which its samples use, move once per step."""
 
     presets: ClassVar = {
         "article": {},
@@ -96,6 +100,7 @@ class Ssgan(NetworkMethod):
         assert isinstance(config.method, SsganConfig)
         self.options = config.method
         self._real_features: Tensor | None = None
+        self._generated_images: Tensor | None = None
         self.real_logit = REAL_LOGITS[self.options.head]
         if self.options.head == "logsumexp":
             num_logits, self.cross_entropy = num_classes, cross_entropy_class_logits
@@ -111,8 +116,11 @@ class Ssgan(NetworkMethod):
 
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         assert self.generator is not None
-        with torch.no_grad():  # the generator is not updated here, but its batch-norm statistics move
-            fake_images = self.generator(z)
+        # The generator is not updated here, but its batch-norm statistics move.
+        with torch.set_grad_enabled(self.options.reuse_generated_images):
+            generated_images = self.generator(z)
+        self._generated_images = generated_images if self.options.reuse_generated_images else None
+        fake_images = generated_images.detach()
         if self.options.real_and_fake == "joint":
             on_both = self._discriminate_together(real.images, fake_images)
             (features_on_real, logits_on_real), (_, logits_on_fake) = on_both
@@ -132,7 +140,9 @@ class Ssgan(NetworkMethod):
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         assert self.generator is not None
         options = self.options
-        real_images, fake_images = real.images[real.unlabeled], self.generator(z)
+        real_images = real.images[real.unlabeled]
+        fake_images = self.generator(z) if self._generated_images is None else self._generated_images
+        self._generated_images = None  # their graph serves one update
         if options.reuse_real_features:
             assert self._real_features is not None  # the discriminator's update comes first
             real_features = self._real_features

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from ssgan_bench.networks.layers import Dropout
+from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToFewChannels, Dropout
 
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
@@ -134,13 +134,14 @@ class Generator(nn.Module):
 
         first, second, third = reversed(_strides(image_size))
         self.latent_dim = latent_dim
-        self.deconv1 = nn.ConvTranspose2d(latent_dim, 4 * width, kernel_size=4)
+        self.deconv1 = ConvTransposeOfOnePixel(latent_dim, 4 * width, kernel_size=4)
         self.norm1 = _batch_norm(4 * width, norm_momentum)
         self.deconv2 = deconv(4 * width, 2 * width, first)
         self.norm2 = _batch_norm(2 * width, norm_momentum)
         self.deconv3 = deconv(2 * width, width, second)
         self.norm3 = _batch_norm(width, norm_momentum)
-        self.deconv4 = deconv(width, channels, third)
+        kernel, padding = KERNEL_AND_PADDING[third]
+        self.deconv4 = ConvTransposeToFewChannels(width, channels, kernel, third, padding)
         self.dropout = Dropout(dropout, fast=fast_dropout)
 
     def sample_latent(self, batch_size: int, generator: torch.Generator) -> Tensor:

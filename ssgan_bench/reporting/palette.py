@@ -108,6 +108,7 @@ KNOWN = {
     "bf16": _look(BLUE, "^"),
     "channels_last": _look(GREEN, "D"),
     "reuse_real_features": _look(PINK, "v"),
+    "reuse_generated_images": _look(SKY, "X"),
     "all": _look(RED, "P"),
 }
 """The look of each arm name of the suite. Arms of one study differ in color as long as there are colors."""

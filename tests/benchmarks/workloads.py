@@ -6,7 +6,7 @@
     mlp      Improved GAN's fully connected pair at 28x28 (its width is fixed; the number is that of the first layer)
 The others change one size of these, for the scaling. The narrow ones take 1 CPU thread, as the presets do; the
 article's take all cores. There they are timed as they are and as fast as the options make them: bfloat16 passes,
-channels last, and the real features of the discriminator's update reused.
+channels last, and what the discriminator's update computed, real features and generated images, reused.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ METHODS = {
     "article": {"preset": "article"},
     "improved_gan": {"preset": "improved_gan"},
 }
+REUSE = {"reuse_real_features": True, "reuse_generated_images": True}
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Workload:
     num_threads: int = 1
     precision: str = "fp32"
     channels_last: bool = False
-    reuses_features: bool = False
-    """method.reuse_real_features"""
+    reuses: bool = False
+    """method.reuse_real_features and method.reuse_generated_images"""
     cuda_graph: bool = False
     steps_per_call: int = 20
     """In one timed call."""
@@ -57,7 +58,7 @@ class Workload:
     """Whether the plain reference is timed along with it."""
 
     def __str__(self) -> str:
-        options = [self.precision] * (self.precision != "fp32") + ["reuse"] * self.reuses_features
+        options = [self.precision] * (self.precision != "fp32") + ["reuse"] * self.reuses
         options += ["nhwc"] * self.channels_last + ["graph"] * self.cuda_graph
         return "-".join([self.device, self.network, self.method, str(self.batch_size), *options])
 
@@ -70,7 +71,7 @@ class Workload:
     def sizes(self) -> dict[str, Any]:
         """What a report groups by, but for the precision."""
         names = ("network", "width", "image_size", "batch_size")
-        method = self.method + ", features reused" * self.reuses_features
+        method = self.method + ", features and images reused" * self.reuses
         method += ", channels last" * self.channels_last + ", one graph" * self.cuda_graph
         return {"method": method, **{name: getattr(self, name) for name in names}}
 
@@ -78,7 +79,7 @@ class Workload:
 QUICK = Workload("quick", 8, 16, 8, calls=4, has_plain=True)
 NARROW = Workload("narrow", 8, 32, 28, calls=3, has_plain=True)
 ARTICLE = Workload("article", 128, 64, 28, num_threads=num_cores(), steps_per_call=1, calls=3, has_plain=True)
-FAST_ARTICLE = replace(ARTICLE, precision="bf16", channels_last=True, reuses_features=True)
+FAST_ARTICLE = replace(ARTICLE, precision="bf16", channels_last=True, reuses=True)
 FULLY_CONNECTED = Workload("mlp", 1000, 28, 28, batch_size=100, method="improved_gan", calls=3)
 SMALL = replace(QUICK, batch_size=16, calls=2, has_plain=False)
 SCALED = [
@@ -132,7 +133,7 @@ def make_config(workload: Workload, **data: Any) -> RunConfig:
             **data,
         },
         "network": {"family": "mlp"} if workload.network == "mlp" else {"width": workload.width, "norm_momentum": 0.1},
-        "method": METHODS[workload.method] | ({"reuse_real_features": True} if workload.reuses_features else {}),
+        "method": METHODS[workload.method] | (REUSE if workload.reuses else {}),
         "optimizer": {"learning_rate": 2e-4 if workload.network == "article" else 3e-3, "decay_fraction": 0.33},
         "train": {
             "steps": 10_000,

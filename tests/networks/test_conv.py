@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssgan_bench.networks.conv import KERNEL_AND_PADDING, Discriminator, Generator
-from ssgan_bench.networks.layers import Dropout, init_weights
+from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToFewChannels, Dropout, init_weights
 
 
 def seeded(seed=0):
@@ -22,6 +22,34 @@ def to_array(image):
 
 def num_parameters(network):
     return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "side", "geometry"),
+    [
+        (ConvTransposeOfOnePixel, 1, (4, 1, 0)),
+        *(
+            (ConvTransposeToFewChannels, 5, (kernel, stride, pad))
+            for stride, (kernel, pad) in KERNEL_AND_PADDING.items()
+        ),
+    ],
+)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_rearranged_transposed_convolutions_are_pytorchs(kind, side, geometry, channels, memory_format):
+    layer = kind(7, channels, *geometry).double().to(memory_format=memory_format)
+    layer.bias.data.normal_(generator=seeded())
+    expected = torch.nn.ConvTranspose2d(7, channels, *geometry).double()
+    expected.load_state_dict(layer.state_dict())
+    results = []
+    for network in (layer, expected):
+        x = torch.randn(3, 7, side, side, generator=seeded(), dtype=torch.float64).to(memory_format=memory_format)
+        x.requires_grad_()
+        y = network(x)
+        weights = torch.rand(y.shape, generator=seeded(1), dtype=torch.float64)
+        gradients = torch.autograd.grad((weights * y.square()).sum(), [x, network.weight, network.bias])
+        results.append((y, *gradients))
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("image_size", [16, 32, 64])

@@ -85,6 +85,20 @@ def test_reusing_features_saves_the_pass_of_the_real_images():
     assert passes[False] == [*passes[True], batch_size]
 
 
+@pytest.mark.parametrize("preset", ["article", "improved_gan"])
+def test_reused_images_are_those_that_the_generator_would_draw_again(preset):
+    plain = tiny_trainer(tiny_config(method={"preset": preset}, network=NO_DROPOUT))
+    fast = tiny_trainer(tiny_config(method={"preset": preset, "reuse_generated_images": True}, network=NO_DROPOUT))
+    assert_alike(plain, fast, ROUNDING)
+    passes = []
+    for trainer in (plain, fast):
+        trainer.method.generator.register_forward_pre_hook(lambda *_: passes.append(1))
+        trainer.step(3)
+        passes.append(0)
+    assert passes == [1, 1, 0, 1, 0]
+    assert plain.method.generator.norm1.num_batches_tracked == 2 * fast.method.generator.norm1.num_batches_tracked == 8
+
+
 def test_reused_features_need_separate_batches():
     with pytest.raises(ValidationError, match=r"reuse_real_features with real_and_fake = 'joint'"):
         tiny_config(method={"preset": "article", "reuse_real_features": True, "real_and_fake": "joint"})

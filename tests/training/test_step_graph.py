@@ -14,7 +14,7 @@ from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 METHODS = [
     {"name": "supervised"},
     {"preset": "article"},
-    {"preset": "improved_gan", "reuse_real_features": True},
+    {"preset": "improved_gan", "reuse_real_features": True, "reuse_generated_images": True},
     {"preset": "improved_gan", "consistency_weight": 1.0},
 ]
 TRAIN = {"epochs": 2, "weight_average": 0.9}
