@@ -41,14 +41,14 @@ def time_runs(benchmark: BenchmarkFixture, workload: Workload, number: int) -> N
         with lane():
             runs.append((lane, make_trainer(workload), list[Losses]()))
 
-    def steps() -> None:
-        for _ in range(count):
+    def steps(number: int = count) -> None:
+        for _ in range(number):
             for lane, trainer, history in runs:
                 with lane():
                     history.append(trainer.step(len(history)))
         synchronize(workload.device)
 
-    steps()  # warm-up: first steps, recording of graphs
+    steps(workload.warmup_steps)  # first steps, recording of graphs
     benchmark.pedantic(steps, rounds=workload.calls, iterations=1)
     expected = [untimed.step(step) for step in range(count)]
     tolerance = 0.0 if workload.device == "cpu" else 1e-3

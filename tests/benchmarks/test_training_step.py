@@ -32,7 +32,7 @@ def warmed_up_plain(workload: Workload) -> Callable[[], float]:
         for _ in range(workload.steps_per_call):
             trainer.step()
 
-    for _ in range(1 + workload.warmup_steps):
+    for _ in range(workload.warmup_steps):
         trainer.step()
 
     def call() -> float:
