@@ -70,7 +70,8 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     reuse_generated_images: Annotated[bool, since_default(False)] = False
     """Update the generator on the images that the discriminator's update saw, instead of passing the same z through it
     once more. Without dropout in the generator these are the same images, losses and gradients; with it both updates
-    see one mask. The running statistics of its batch norm, which its samples use, move once per step."""
+    see one mask. The running statistics of its batch norm, which its samples use, move once per step; what its backward
+    pass needs stays in memory during the discriminator's update."""
 
     presets: ClassVar = {
         "article": {},
@@ -116,7 +117,7 @@ class Ssgan(NetworkMethod):
 
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         assert self.generator is not None
-        # The generator is not updated here, but its batch-norm statistics move.
+        # The generator is not updated here, but its batch-norm statistics move; reused, its images need their graph.
         with torch.set_grad_enabled(self.options.reuse_generated_images):
             generated_images = self.generator(z)
         self._generated_images = generated_images if self.options.reuse_generated_images else None
@@ -141,8 +142,11 @@ class Ssgan(NetworkMethod):
         assert self.generator is not None
         options = self.options
         real_images = real.images[real.unlabeled]
-        fake_images = self.generator(z) if self._generated_images is None else self._generated_images
-        self._generated_images = None  # their graph serves one update
+        if options.reuse_generated_images:
+            assert self._generated_images is not None  # the discriminator's update comes first
+            fake_images, self._generated_images = self._generated_images, None  # their graph serves one update
+        else:
+            fake_images = self.generator(z)
         if options.reuse_real_features:
             assert self._real_features is not None  # the discriminator's update comes first
             real_features = self._real_features

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToFewChannels, Dropout
+from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToOneChannel, Dropout
 
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
@@ -140,8 +140,7 @@ class Generator(nn.Module):
         self.norm2 = _batch_norm(2 * width, norm_momentum)
         self.deconv3 = deconv(2 * width, width, second)
         self.norm3 = _batch_norm(width, norm_momentum)
-        kernel, padding = KERNEL_AND_PADDING[third]
-        self.deconv4 = ConvTransposeToFewChannels(width, channels, kernel, third, padding)
+        self.deconv4 = ConvTransposeToOneChannel(width) if channels == 1 else deconv(width, channels, third)
         self.dropout = Dropout(dropout, fast=fast_dropout)
 
     def sample_latent(self, batch_size: int, generator: torch.Generator) -> Tensor:

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssgan_bench.config import OptimizerConfig, RunConfig
+from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import Batches, RealBatch
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
+from ssgan_bench.training.optimizer import Adam, learning_rate_at
 from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 SAMPLE_BATCH_SIZE = 500
@@ -65,47 +66,7 @@ class Snapshot:
     before the next snapshot. None for a method without steps."""
 
 
-def make_optimizer(
-    network: nn.Module, config: OptimizerConfig, weight_decay: float, *, in_graph: bool = False
-) -> torch.optim.Optimizer:
-    """Make Adam with decoupled weight decay; with weight_decay 0 it is Adam (Kingma & Ba 2015).
-
-    Args:
-        network: what it updates.
-        config: its settings.
-        weight_decay: of this network.
-        in_graph: for a CUDA graph, which reads the learning rate from a tensor.
-    """
-    parameters = list(network.parameters())
-    rate = config.learning_rate
-    return torch.optim.AdamW(
-        parameters,
-        lr=torch.tensor(rate, device=parameters[0].device) if in_graph else rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
-        weight_decay=weight_decay,
-        fused=True,
-        capturable=in_graph,
-    )
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of the next update, in place where it is a tensor."""
-    (group,) = optimizer.param_groups
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
-
-
-def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> float:
-    """Learning rate of step `step` (from 0): constant, then linear to zero over the last `decay_fraction`."""
-    decay_steps = config.decay_fraction * total_steps
-    remaining = total_steps - step
-    return config.learning_rate * (min(1.0, max(0.0, remaining / decay_steps)) if decay_steps else 1.0)
-
-
-def update(optimizer: torch.optim.Optimizer, network: nn.Module, losses: Losses) -> Losses:
+def update(optimizer: Adam, network: nn.Module, losses: Losses) -> Losses:
     """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
     optimizer.zero_grad()
     total = torch.stack(list(losses.values())).sum()
@@ -126,18 +87,17 @@ class Trainer:
         assert isinstance(method, NetworkMethod)  # a classical method is fitted, see `train`
         self.method: NetworkMethod = method
         initialize(self.method, config.model_seed, batches.images_for_initialization)
-        weight_decays = {self.method.discriminator: config.optimizer.weight_decay}
-        if self.method.generator is not None:
-            weight_decays[self.method.generator] = 0.0
+        for network in self._networks():
+            network.to(self.device)
+            if config.train.channels_last:
+                network.to(memory_format=torch.channels_last)
         in_graph = config.train.cuda_graph and self.device.type == "cuda"
+        weight_decays = (config.optimizer.weight_decay, 0.0)  # of the discriminator and the generator
         self.optimizers = [
-            make_optimizer(network.to(self.device), config.optimizer, decay, in_graph=in_graph)
-            for network, decay in weight_decays.items()
+            Adam(network, config.optimizer, decay, in_graph=in_graph)
+            for network, decay in zip(self._networks(), weight_decays, strict=False)
         ]
         self._graph = StepGraph(CudaRecorder(self.device)) if in_graph else None
-        if config.train.channels_last:
-            for network in self._networks():
-                network.to(memory_format=torch.channels_last)
         self._mixed = config.train.precision == "bf16"
         if self._mixed:
             for network in self._networks():
@@ -150,7 +110,7 @@ class Trainer:
         """Weights, running statistics, optimizers and averages; the tensors are not copied."""
         return {
             "networks": [network.state_dict() for network in self._networks()],
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer.state() for optimizer in self.optimizers],
             "average": None if self.average is None else self.average.state(),
         }
 
@@ -163,10 +123,7 @@ class Trainer:
         for network, weights in zip(self._networks(), state["networks"], strict=True):
             network.load_state_dict(weights)
         for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
-            (group,) = optimizer.param_groups
-            own = {name: group[name] for name in ("lr", "capturable")}  # of this device, not the saved one
-            optimizer.load_state_dict(moments)
-            optimizer.param_groups[0].update(own)
+            optimizer.load(moments)
         if self.average is not None:
             self.average.load(state["average"])
 
@@ -193,7 +150,7 @@ class Trainer:
         config = self.config
         rate = learning_rate_at(step, self.total_steps, config.optimizer)
         for optimizer in self.optimizers:
-            set_learning_rate(optimizer, rate)
+            optimizer.set_rate(rate)
         real = self.batches(step)
         z = None if self.method.generator is None else self.latent("z", config.train.batch_size, step)
         seed_layers(config.model_seed, "layers", step)

@@ -6,7 +6,6 @@ batch is copied into them, the learning rate is a tensor (`training.loop`), and 
 at every replay.
 """
 
-import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from ssgan_bench.methods.base import Losses
 Update = Callable[[RealBatch, Tensor | None], Losses]
 """Updates the networks with a batch and z; returns the weighted loss terms."""
 EAGER_STEPS = 3
-"""Steps before the recording, in which libraries choose their algorithms and optimizers make their state."""
+"""Steps before the recording, in which libraries choose their algorithms."""
 
 
 _free_streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
@@ -44,9 +43,7 @@ class CudaRecorder:
         """Run a step beside the current stream, which waits for it."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream), warnings.catch_warnings():
-            # Of the optimizers, which see that they are made for a graph and run without one.
-            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        with torch.cuda.stream(self._stream):
             losses = step()
         current.wait_stream(self._stream)
         return losses

@@ -17,7 +17,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.utils.flop_counter import FlopCounterMode
-from workloads import Workload
+from workloads import HAS_BF16, Workload
 
 from ssgan_bench.records.provenance import cpu_name, git_commit
 from ssgan_bench.reporting.benchmark_files import Measured
@@ -34,8 +34,7 @@ FIELDS = tuple(Measured.model_fields)
 def as_parameters(workloads: list[Workload]) -> list[Any]:
     """Parameters of a test; those for a GPU are skipped where there is none, and slow emulations of bfloat16."""
     cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-    has_bf16 = any(word in cpu_name() for word in ("bfloat16", "AMX"))
-    bf16_only = pytest.mark.skipif(not has_bf16, reason=f"{cpu_name()}: no bfloat16 instructions")
+    bf16_only = pytest.mark.skipif(not HAS_BF16, reason=f"{cpu_name()}: no bfloat16 instructions")
     marks = {("cuda", "fp32"): cuda_only, ("cuda", "bf16"): cuda_only, ("cpu", "bf16"): bf16_only}
     return [pytest.param(w, id=str(w), marks=marks.get((w.device, w.precision), ())) for w in workloads]
 

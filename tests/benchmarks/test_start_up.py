@@ -29,5 +29,5 @@ def test_start_up(benchmark: BenchmarkFixture, part: str) -> None:
     def start() -> None:
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
 
-    benchmark.pedantic(start, rounds=2, iterations=1)  # this process has read the same files from the disk
+    benchmark.pedantic(start, rounds=2, iterations=1)  # collecting the benchmarks has read the same files
     save(benchmark, "start-up", 1, device="cpu", part=part)

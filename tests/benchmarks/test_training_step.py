@@ -86,7 +86,7 @@ def test_training_step(benchmark: BenchmarkFixture, workload: Workload) -> None:
     timed = synchronized(many_steps, device, device_ms)
     benchmark.pedantic(timed, setup=before_each_call, rounds=workload.calls, iterations=1)
     untimed = make_trainer(replace(workload, cuda_graph=False))
-    compared = history[: max(2, count)]
+    compared = history[: max(2 + warmup_steps, count)]
     assert_as_untimed(compared, untimed)
     assert all(math.isfinite(loss.item()) for loss in history[-1].values())
     flop = count_flop(lambda: untimed.step(len(compared)))

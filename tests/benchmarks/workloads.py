@@ -79,7 +79,8 @@ class Workload:
 
 QUICK = Workload("quick", 8, 16, 8, calls=4, has_plain=True)
 NARROW = Workload("narrow", 8, 32, 28, calls=3, has_plain=True)
-BATCH_SIZE_ON_CPU = 64 if any(word in cpu_name() for word in ("AVX-512", "AMX")) else 32
+HAS_BF16, HAS_AVX512 = (any(word in cpu_name() for word in (name, "AMX")) for name in ("bfloat16", "AVX-512"))
+BATCH_SIZE_ON_CPU = 64 if HAS_AVX512 else 32
 ARTICLE = Workload(
     "article", 128, 64, 28, BATCH_SIZE_ON_CPU, num_threads=num_cores(), steps_per_call=1, calls=3, has_plain=True
 )

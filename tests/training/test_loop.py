@@ -21,7 +21,8 @@ from tiny_runs import (
 
 from ssgan_bench.config import OptimizerConfig
 from ssgan_bench.methods.ssgan import Ssgan
-from ssgan_bench.training.loop import DivergedError, evaluation_steps, learning_rate_at, train, update
+from ssgan_bench.training.loop import DivergedError, evaluation_steps, train, update
+from ssgan_bench.training.optimizer import learning_rate_at
 
 CLASSICAL = pytest.mark.parametrize("name", ["label_spreading", "logistic_regression"])
 ARTICLE, IMPROVED, SUPERVISED = {"preset": "article"}, {"preset": "improved_gan"}, {"name": "supervised"}
@@ -255,8 +256,8 @@ def test_a_step_with_weight_decay_shrinks_the_discriminator_only():
     # AdamW: the weight shrinks by rate * decay, whatever the gradient.
     shrunk = plain.method.discriminator.conv3.weight - 0.01 * 0.5 * start
     torch.testing.assert_close(decayed.method.discriminator.conv3.weight, shrunk, atol=1e-6, rtol=0)
-    assert decayed.optimizers[0].param_groups[0]["weight_decay"] == 0.5
-    assert decayed.optimizers[1].param_groups[0]["weight_decay"] == 0.0
+    assert decayed.optimizers[0].weight_decay == 0.5
+    assert decayed.optimizers[1].weight_decay == 0.0
 
 
 def test_the_learning_rate_falls_linearly_over_the_last_steps():
@@ -274,7 +275,7 @@ def test_both_optimizers_use_the_decayed_rate():
     for step in range(trainer.total_steps):
         trainer.step(step)
         expected = 0.5 * (6 - step) / 6
-        assert [o.param_groups[0]["lr"] for o in trainer.optimizers] == pytest.approx([expected] * 2)
+        assert [optimizer.rate for optimizer in trainer.optimizers] == pytest.approx([expected] * 2)
 
 
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 7, 10, 64])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
-from ssgan_bench.training.loop import make_optimizer, set_learning_rate
+from ssgan_bench.training.optimizer import Adam
 from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 METHODS = [
@@ -65,25 +65,21 @@ def test_option_has_no_effect_on_a_cpu_and_leaves_the_digest_of_others_alone():
     assert "cuda_graph" not in tiny_config().model_dump()["train"]
 
 
-def test_learning_rate_of_a_graph_stays_the_same_tensor():
-    """The recorded kernels read it from there."""
+def test_what_a_graph_reads_and_writes_of_an_optimizer_stays_where_it_is():
+    """The recorded kernels hold the addresses."""
     network = torch.nn.Linear(2, 1)
-    optimizer = make_optimizer(network, tiny_config().optimizer, 0.0, in_graph=True)
-    trainer = tiny_trainer(tiny_config(method={"name": "supervised"}))
-    (group,) = optimizer.param_groups
-    rate = group["lr"]
-    set_learning_rate(optimizer, 0.25)
-    assert group["lr"] is rate
-    assert rate.item() == 0.25
-    # A state that was saved elsewhere, without a graph, leaves both settings alone.
-    trainer.step(0)
-    saved = copy.deepcopy(trainer.state())
-    (of_trainer,) = trainer.optimizers[0].param_groups
-    of_trainer["lr"], of_trainer["capturable"] = rate, True
-    trainer.load(saved)
-    (of_trainer,) = trainer.optimizers[0].param_groups
-    assert of_trainer["lr"] is rate
-    assert of_trainer["capturable"] is True
+    optimizer, other = (Adam(network, tiny_config().optimizer, 0.0, in_graph=in_graph) for in_graph in (True, False))
+    network(torch.ones(1, 2)).sum().backward()
+    other.step()
+    tensors = [optimizer.rate, *(tensor for kind in optimizer.state().values() for tensor in kind)]
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    optimizer.set_rate(0.25)
+    optimizer.load(copy.deepcopy(other.state()))  # saved without a graph
+    optimizer.step()
+    assert optimizer.rate.item() == 0.25
+    assert [steps.item() for steps in optimizer.state()["steps"]] == [2.0, 2.0]
+    now = [optimizer.rate, *(tensor for kind in optimizer.state().values() for tensor in kind)]
+    assert [tensor.data_ptr() for tensor in now] == addresses
 
 
 def test_a_trainer_is_freed_with_its_last_name():
