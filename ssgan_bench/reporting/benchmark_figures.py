@@ -69,7 +69,7 @@ def draw_shares(steps: Sequence[Benchmark]) -> Figure:
         assert info.share_of_peak is not None
         percent = 100.0 * info.share_of_peak
         shares.append((percent, percent, percent))
-    return _draw_rows(steps, shares, "share of the measured matmul peak (%)")
+    return _draw_rows(steps, shares, "share of the matmul peak (%)")
 
 
 def draw_speedups(steps: Sequence[Benchmark]) -> Figure:
