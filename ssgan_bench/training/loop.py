@@ -22,7 +22,7 @@ from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
-from ssgan_bench.training.optimizer import Adam, learning_rate_at
+from ssgan_bench.training.optimizer import Adam, learning_rate_at, make_optimizer
 from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 SAMPLE_BATCH_SIZE = 500
@@ -94,7 +94,7 @@ class Trainer:
         in_graph = config.train.cuda_graph and self.device.type == "cuda"
         weight_decays = (config.optimizer.weight_decay, 0.0)  # of the discriminator and the generator
         self.optimizers = [
-            Adam(network, config.optimizer, decay, in_graph=in_graph)
+            make_optimizer(network, config.optimizer, decay, in_graph=in_graph)
             for network, decay in zip(self._networks(), weight_decays, strict=False)
         ]
         self._graph = StepGraph(CudaRecorder(self.device)) if in_graph else None

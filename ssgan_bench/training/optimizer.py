@@ -16,19 +16,20 @@ from ssgan_bench.config import OptimizerConfig
 class Adam:
     """Updates one network; with weight_decay 0 it is Adam (Kingma & Ba 2015), else AdamW (Loshchilov & Hutter 2019)."""
 
-    def __init__(self, network: nn.Module, config: OptimizerConfig, weight_decay: float, *, in_graph: bool = False):
-        """Begin with moments of zero.
-
-        Args:
-            network: what it updates; on its device.
-            config: its settings.
-            weight_decay: of this network.
-            in_graph: for a CUDA graph, which reads the learning rate from a tensor.
-        """
+    def __init__(
+        self,
+        network: nn.Module,
+        rate: float,
+        betas: tuple[float, float],
+        epsilon: float,
+        weight_decay: float,
+        *,
+        in_graph: bool = False,
+    ):
+        """Begin with moments of zero; see `make_optimizer`."""
         self._parameters: list[Tensor] = list(network.parameters())
-        self._config, self.weight_decay, self._in_graph = config, weight_decay, in_graph
+        self._betas, self._epsilon, self.weight_decay, self._in_graph = betas, epsilon, weight_decay, in_graph
         device = self._parameters[0].device
-        rate = config.learning_rate
         self.rate: float | Tensor = torch.tensor(rate, device=device) if in_graph else rate
         self._moments, self._squares = ([torch.zeros_like(p) for p in self._parameters] for _ in range(2))
         self._steps = [torch.zeros((), device=device) for _ in self._parameters]
@@ -60,11 +61,11 @@ class Adam:
             fused=True,
             capturable=self._in_graph,
             amsgrad=False,
-            beta1=self._config.beta1,
-            beta2=self._config.beta2,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
             lr=self.rate,
             weight_decay=self.weight_decay,
-            eps=self._config.epsilon,
+            eps=self._epsilon,
             maximize=False,
         )
 
@@ -84,6 +85,19 @@ class Adam:
                 if tensor.shape != saved.shape:
                     raise ValueError(f"{name}: {tuple(saved.shape)}, and here {tuple(tensor.shape)}")
                 tensor.copy_(saved)
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig, weight_decay: float, *, in_graph: bool = False) -> Adam:
+    """Make the optimizer of one network.
+
+    Args:
+        network: what it updates; on its device.
+        config: its settings.
+        weight_decay: of this network.
+        in_graph: for a CUDA graph, which reads the learning rate from a tensor.
+    """
+    betas = (config.beta1, config.beta2)
+    return Adam(network, config.learning_rate, betas, config.epsilon, weight_decay, in_graph=in_graph)
 
 
 def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> float:

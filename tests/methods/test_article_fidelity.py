@@ -21,7 +21,7 @@ from ssgan_bench.networks.tensorflow_weights import (
     dump_generator,
 )
 from ssgan_bench.training.loop import Trainer, update
-from ssgan_bench.training.optimizer import Adam as OurAdam
+from ssgan_bench.training.optimizer import make_optimizer
 
 ROUNDS = 3
 BATCH = 8
@@ -231,7 +231,7 @@ def test_three_rounds_with_scattered_labels_agree_with_the_articles_equations():
     trainer = make_trainer()
     method, config = trainer.method, trainer.config.optimizer
     start = start_of(trainer)
-    optimizers = [OurAdam(network, config, 0.0) for network in (method.discriminator, method.generator)]
+    optimizers = [make_optimizer(network, config, 0.0) for network in (method.discriminator, method.generator)]
     batches = [(scattered(trainer.batches(step)), trainer.latent("z", BATCH, step)) for step in range(ROUNDS)]
     history = []
     for real, z in batches:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import tiny_config
 
-from ssgan_bench.training.optimizer import Adam
+from ssgan_bench.training.optimizer import make_optimizer
 
 FIRST_STEP = """
 import sys
@@ -27,7 +27,7 @@ def test_updates_are_those_of_pytorchs_class(weight_decay):
     config = tiny_config(optimizer={"learning_rate": 0.02, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-4}).optimizer
     ours = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.Flatten(), torch.nn.Linear(3, 2))
     theirs = copy.deepcopy(ours)
-    optimizer = Adam(ours, config, weight_decay)
+    optimizer = make_optimizer(ours, config, weight_decay)
     expected = torch.optim.AdamW(
         theirs.parameters(), lr=0.02, betas=(0.5, 0.9), eps=1e-4, weight_decay=weight_decay, fused=True
     )
@@ -46,7 +46,7 @@ def test_updates_are_those_of_pytorchs_class(weight_decay):
 
 def test_a_state_of_another_network_is_refused():
     config = tiny_config().optimizer
-    small, large = (Adam(torch.nn.Linear(2, size), config, 0.0) for size in (1, 3))
+    small, large = (make_optimizer(torch.nn.Linear(2, size), config, 0.0) for size in (1, 3))
     with pytest.raises(ValueError, match=r"moments: \(1, 2\), and here \(3, 2\)"):
         large.load(small.state())
     with pytest.raises(ValueError, match="shorter"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
-from ssgan_bench.training.optimizer import Adam
+from ssgan_bench.training.optimizer import make_optimizer
 from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
 
 METHODS = [
@@ -68,7 +68,9 @@ def test_option_has_no_effect_on_a_cpu_and_leaves_the_digest_of_others_alone():
 def test_what_a_graph_reads_and_writes_of_an_optimizer_stays_where_it_is():
     """The recorded kernels hold the addresses."""
     network = torch.nn.Linear(2, 1)
-    optimizer, other = (Adam(network, tiny_config().optimizer, 0.0, in_graph=in_graph) for in_graph in (True, False))
+    optimizer, other = (
+        make_optimizer(network, tiny_config().optimizer, 0.0, in_graph=in_graph) for in_graph in (True, False)
+    )
     network(torch.ones(1, 2)).sum().backward()
     other.step()
     tensors = [optimizer.rate, *(tensor for kind in optimizer.state().values() for tensor in kind)]
