@@ -2,8 +2,8 @@
 
 A step of narrow networks is some two thousand small operations (LOG.md), so on a GPU the time to launch them should
 count most; that was not measured yet. What a step reads from outside lies in tensors that stay where they are: the
-batch is copied into them, the learning rate is a tensor (`training.loop`), and dropout's seed is the global generator's
-at every replay.
+batch is copied into them, the learning rate is a tensor (`training.optimizer`), and dropout's seed is the global
+generator's at every replay.
 """
 
 import weakref
