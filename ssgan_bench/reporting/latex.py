@@ -1,4 +1,4 @@
-"""The result tables as LaTeX, for papers: `tables/*.tex`, to be input where the booktabs package is loaded."""
+"""The result tables as LaTeX, for papers: `tables/*.tex`, to be input where booktabs and graphicx are loaded."""
 
 import re
 
@@ -47,7 +47,7 @@ def escape(text: str) -> str:
 
 
 def to_latex(table: Table, label: str, source: str) -> str:
-    """Write a table as a `table` environment with booktabs rules.
+    """Write a table as a `table` environment with booktabs rules; one wider than the line is shrunk to it.
 
     Args:
         table: texts; the columns after the first `left` are set to the right.
@@ -59,18 +59,19 @@ def to_latex(table: Table, label: str, source: str) -> str:
     return "\n".join(
         [
             f"% {escape(source)}",
-            r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}",
+            r"% needs \usepackage{booktabs}, \usepackage{graphicx} and \usepackage[T1]{fontenc}",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape(table.caption)}}}",
             rf"\label{{{label}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],
             r"\midrule",
             *lines[1:],
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]

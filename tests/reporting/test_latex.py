@@ -1,6 +1,8 @@
 """LaTeX tables: every text is shown literally, and which tables a paper gets."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -63,6 +65,7 @@ def test_table_has_booktabs_rules_caption_label_and_a_row_per_row():
         r"\centering",
         r"\caption{Test error (\%).}",
         r"\label{tab:my-study:main}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         r"\begin{tabular}{lr}",
         r"\toprule",
         r"arm & Labels = 20 \\",
@@ -70,9 +73,25 @@ def test_table_has_booktabs_rules_caption_label_and_a_row_per_row():
         r"A \& B & 12.3 [1, 2] \\",
         r"C & $-$4 \% \\",
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_tables_are_typeset_within_the_line(tmp_path):
+    specials = "".join(character for character in SPECIAL if character != "\0")
+    narrow = Table(("arm", "x"), ((specials, "1"), ("[a", "*")), f"Narrow: {specials}", None)
+    wide = Table(tuple(f"column {i}" for i in range(12)), (("12.3 [11.1, 13.5]",) * 12,), "Wide.", None)
+    tables = [to_latex(table, label, "test") for table, label in ((narrow, "tab:a"), (wide, "tab:b_c"))]
+    packages = r"\usepackage{booktabs}\usepackage{graphicx}\usepackage[T1]{fontenc}"
+    (tmp_path / "paper.tex").write_text(
+        "\n".join([r"\documentclass{article}", packages, r"\begin{document}", *tables, r"\end{document}"])
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout
+    assert "Overfull" not in result.stdout
 
 
 def test_result_tables_are_written_and_those_about_the_set_up_are_not():
