@@ -41,8 +41,8 @@ def time_runs(benchmark: BenchmarkFixture, workload: Workload, number: int) -> N
         with lane():
             runs.append((lane, make_trainer(workload), list[Losses]()))
 
-    def steps(number: int = count) -> None:
-        for _ in range(number):
+    def steps(rounds: int = count) -> None:
+        for _ in range(rounds):
             for lane, trainer, history in runs:
                 with lane():
                     history.append(trainer.step(len(history)))
