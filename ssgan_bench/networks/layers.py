@@ -54,7 +54,11 @@ class GaussianNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape and dtype of x."""
-        return torch.add(x, torch.randn_like(x), alpha=self.std) if self.training else x
+        if not self.training:
+            return x
+        # Drawn in float32, which on a CPU takes half the time of drawing in bfloat16.
+        noise = torch.randn_like(x, dtype=torch.float32).to(x.dtype)
+        return torch.add(x, noise, alpha=self.std)
 
 
 class Dropout(nn.Module):
