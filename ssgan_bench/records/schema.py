@@ -51,6 +51,20 @@ class FactorInfo(Frozen):
     levels: tuple[int | float | str | bool, ...]
 
 
+class PublishedValue(Frozen):
+    """What others have published for one arm at one condition; in the unit of the study's metric."""
+
+    arm: str
+    levels: dict[str, int | float | str | bool]
+    """Value of every factor, by dotted key."""
+    mean: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sd: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Standard deviation over the repetitions."""
+    n: Annotated[int, Field(ge=2)]
+    """Repetitions."""
+    source: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class StudyPlan(Frozen):
     """A study resolved for one preset: what was asked and which cells answer it. Stored beside the records."""
 
@@ -79,13 +93,15 @@ class StudyPlan(Frozen):
     """Every number that is a split seed or a model seed of some cell."""
     sample_quality: bool = False
     """Whether generated images are measured (`SampleQuality`)."""
+    published: tuple[PublishedValue, ...] = ()
+    """What the means are held against."""
     cells: tuple[Cell, ...]
 
     def fingerprint(self) -> str:
         """Digest of everything that must agree for records to be mixed, or a question to stay the same.
 
-        All but the texts and the seeds: also the metric, baseline, family, yardsticks and margin, so that what was
-        declared before the first run stays as it was.
+        All but the texts, the seeds and the published values: also the metric, baseline, family, yardsticks and margin,
+        so that what was declared before the first run stays as it was.
         """
         cells = {digest({"arm": c.arm, **c.config, "split_seed": 0, "model_seed": 0}) for c in self.cells}
         return digest(

@@ -1,9 +1,10 @@
 """The answer in plain words, generated from the statistics: what is shown, what is not, on what it rests."""
 
-from ssgan_bench.reporting import label_efficiency, label_leak, variance_components, yardsticks
+from ssgan_bench.reporting import label_efficiency, label_leak, published, variance_components, yardsticks
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.frames import (
     ALPHA,
+    SEEDS_FOR_A_CLAIM,
     Comparison,
     conditions,
     single_seed,
@@ -23,8 +24,6 @@ from ssgan_bench.reporting.wording import (
 
 MOST_LISTED = 4
 """Differences given one by one in a sentence; more are summed up by their range."""
-SEEDS_FOR_A_CLAIM = 8
-"""Fewest seeds that PROTOCOL.md accepts for a claim."""
 
 
 def answer(analysis: Analysis) -> tuple[str, ...]:
@@ -42,7 +41,7 @@ def answer(analysis: Analysis) -> tuple[str, ...]:
         # Whoever could pick something simpler asks that first, and whoever varies the label protocol what it gains.
         first_of_all = [*yardsticks.sentences(analysis), *label_leak.sentences(analysis)]
         paragraphs = [[*first_of_all, first], further, _footing(analysis), _descriptions(analysis)]
-        paragraphs.append(label_efficiency.sentences(analysis))
+        paragraphs += [label_efficiency.sentences(analysis), published.sentences(analysis)]
     if not single_seed(study):  # where seeds are crossed, which of them matters is asked first
         paragraphs[0] = [*variance_components.sentences(analysis), *paragraphs[0]]
     return tuple(" ".join(sentences) for sentences in [*paragraphs, _losses(analysis)] if sentences)
@@ -66,6 +65,9 @@ def _one_seed(analysis: Analysis) -> list[str]:
 
 def _single_arm(analysis: Analysis) -> list[str]:
     study, unit = analysis.evidence.study, analysis.unit
+    against = published.sentences(analysis)
+    if len(against) == len(analysis.means):
+        return against
     parts = [
         f"{estimate_text(m.estimate, unit)}{unit.suffix}"
         + (f" at {condition_text(m.condition, study.factors)}" if study.factors else "")
@@ -74,7 +76,7 @@ def _single_arm(analysis: Analysis) -> list[str]:
     ]
     n = range_text([m.estimate.n for m in analysis.means])
     return [
-        "Nothing is compared: the study has one arm.",
+        *(against or ["Nothing is compared: the study has one arm."]),
         f"Mean {unit.name} [95 % t interval], n = {n} {analysis.unit_noun}s: {'; '.join(parts)}.",
     ]
 

@@ -4,9 +4,8 @@ import math
 from statistics import median
 
 from ssgan_bench.reporting.analysis import Analysis
-from ssgan_bench.reporting.answer import SEEDS_FOR_A_CLAIM
 from ssgan_bench.reporting.document import Bullets, Section
-from ssgan_bench.reporting.frames import ALPHA, single_seed, smallest_p
+from ssgan_bench.reporting.frames import ALPHA, SEEDS_FOR_A_CLAIM, single_seed, smallest_p
 from ssgan_bench.reporting.power import MOST_PAIRS, POWER, detectable_effect, pairs_for
 from ssgan_bench.reporting.stats import pairs_needed
 from ssgan_bench.reporting.units import models_per_split, several_splits

@@ -20,6 +20,7 @@ from ssgan_bench.records.schema import (
     ArmInfo,
     FactorInfo,
     Provenance,
+    PublishedValue,
     RunRecord,
     SampleDistances,
     SampleQuality,
@@ -62,6 +63,7 @@ class StudyEvidence(Frozen):
     margin: float | None = None
     seeds: tuple[int, ...]
     sample_quality: bool = False
+    published: tuple[PublishedValue, ...] = ()
     cells: tuple[EvidenceCell, ...]
     arm_configs: dict[str, dict[str, Any]]
     """Configuration of each arm by dotted key, without seeds and factors; a key that varies has a list. An arm that

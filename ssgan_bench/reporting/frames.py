@@ -35,6 +35,8 @@ Values = dict[tuple[str, Condition], dict[Seeds, float]]
 Verdict = Literal["better", "worse", "equivalent", "no difference shown", "described only"]
 
 ALPHA = 0.05
+SEEDS_FOR_A_CLAIM = 8
+"""Fewest seeds that PROTOCOL.md accepts for a claim."""
 
 
 @dataclass(frozen=True)

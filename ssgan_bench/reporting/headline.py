@@ -1,12 +1,15 @@
 """The README's headline table: what the committed reports have measured on MNIST, beside published values."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssgan_bench.config import ConfigError
+from ssgan_bench.records.schema import PublishedValue
 from ssgan_bench.reporting.evidence import Evidence, read_evidence
 from ssgan_bench.reporting.frames import Level, has_result, means
 from ssgan_bench.reporting.markdown import escape
+from ssgan_bench.reporting.published import published_text
 from ssgan_bench.reporting.wording import estimate_text, level_text, unit_of
 
 BEGIN = "<!-- headline: written by `python -m ssgan_bench.evidence --headline`, not by hand -->"
@@ -22,24 +25,20 @@ COLUMNS = (
     "commit",
 )
 FACTOR = "data.num_labels"
+PERCENT = 100.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: which cells of which report, and what was published for them."""
+    """One line: which cells of which report."""
 
     method: str
     study: str
     preset: str
     arm: str
     num_labels: int
-    published: str = ""
-    """Mean and standard deviation, in percent."""
-    source: str = ""
 
 
-IMPROVED_GAN = {20: "16.77 ± 4.52", 50: "2.21 ± 1.36", 100: "0.93 ± 0.065", 200: "0.90 ± 0.042"}
-"""Over ten choices of labels; read in later papers' repositories that quote it."""
 SMALL = "MNIST 32x32, networks of 8 to 64 channels, 1 epoch"
 ARTICLE = "MNIST 64x64, the article's networks, 7 epochs"
 ARMS = {
@@ -64,10 +63,8 @@ ROWS = (
             "full",
             "improved_gan",
             num_labels,
-            published,
-            "Salimans et al. 2016",
         )
-        for num_labels, published in IMPROVED_GAN.items()
+        for num_labels in (20, 50, 100, 200)
     ),
     Row(
         "Improved GAN's fully connected pair; MNIST 28x28, 75 of the 300 epochs",
@@ -81,8 +78,12 @@ ROWS = (
 )
 
 
-def headline(reports: Path) -> str:
+def headline(reports: Path, published: Mapping[tuple[str, str], Sequence[PublishedValue]]) -> str:
     """Write the table from the evidence in `reports/STUDY/PRESET/evidence`; what was not measured stays blank.
+
+    Args:
+        reports: holds the committed reports.
+        published: test error rates that study files give, by study and preset.
 
     Raises:
         ConfigError: an evidence folder is damaged.
@@ -98,9 +99,17 @@ def headline(reports: Path) -> str:
         if evidence is not None:
             measured = _measured(evidence, row.arm, row.num_labels)
         error, n, hardware, commit = measured
-        cells = (row.method, level_text(row.num_labels), error, n, row.published, row.source, hardware, commit)
+        theirs, source = _published(row, published.get((row.study, row.preset), ()))
+        cells = (row.method, level_text(row.num_labels), error, n, theirs, source, hardware, commit)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _published(row: Row, values: Sequence[PublishedValue]) -> tuple[str, str]:
+    for value in values:
+        if value.arm == row.arm and value.levels == {FACTOR: row.num_labels}:
+            return published_text(value, PERCENT), value.source
+    return "", ""
 
 
 def _measured(evidence: Evidence, arm: str, num_labels: Level) -> tuple[str, str, str, str]:
@@ -114,7 +123,9 @@ def _measured(evidence: Evidence, arm: str, num_labels: Level) -> tuple[str, str
     chosen = runs[(runs["arm"] == arm) & (runs[FACTOR] == num_labels) & has_result(runs, evidence.study.metric)]
     (mean,) = found
     n = str(mean.estimate.n) if mean.runs == mean.planned else f"{mean.estimate.n} of {mean.planned}"
-    hardware = ", ".join(sorted(set(chosen["device_name"].dropna())))
+    devices = sorted(set(chosen["device_name"].dropna()))
+    precision = evidence.study.arm_configs[arm].get("train.precision", "fp32")
+    hardware = ", ".join([*devices, *([precision] if precision != "fp32" else [])])
     commits = ", ".join(sorted({_short(commit) for commit in chosen["commit"].dropna()}))
     return estimate_text(mean.estimate, unit_of(evidence)), n, escape(hardware), commits
 

@@ -12,6 +12,7 @@ from ssgan_bench.reporting import (
     figures,
     label_efficiency,
     label_sections,
+    published,
     run_tables,
     sample_sections,
     tables,
@@ -100,6 +101,8 @@ def _designed(analysis: Analysis) -> list[Callable[[Analysis, Parts], Section]]:
     """List the sections that only some designs have."""
     study = analysis.evidence.study
     makers: list[Callable[[Analysis, Parts], Section]] = []
+    if study.published:
+        makers.append(lambda analysis, parts: published.section(analysis, parts.csv))
     if study.yardsticks and not single_seed(study):
         makers.append(lambda analysis, parts: yardsticks.section(analysis, parts.csv))
     if analysis.efficiency and not single_seed(study):

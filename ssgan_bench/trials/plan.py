@@ -16,6 +16,16 @@ SEED_KEYS = {"split_seed", "model_seed"}
 EXCLUSIVE = (("train.epochs", "train.steps"), ("data.num_labels", "data.labeled_rate"))
 """Pairs of which a configuration holds one; the one that a higher layer gives replaces the other of a lower layer."""
 
+HOW_IT_IS_COMPUTED = {
+    "train.precision",
+    "train.channels_last",
+    "train.cuda_graph",
+    "train.num_threads",
+    "network.fast_dropout",
+    "method.reuse_generated_images",
+}
+"""Options that leave a recipe what it is: with them a run may be held against published values of it."""
+
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
     """Parse `--set key=value` texts; values are TOML, or plain text where that is not TOML.
@@ -122,6 +132,12 @@ def make_plan(
         margin=study.margin,
         seeds=tuple(sorted({seed for pair in seed_pairs for seed in pair})),
         sample_quality=preset.sample_quality,
+        published=tuple(
+            value
+            for value in preset.published
+            if overrides.keys() <= HOW_IT_IS_COMPUTED
+            and all(value.levels[factor.key] in factor.levels for factor in factors)
+        ),
         cells=tuple(cells),
     )
 

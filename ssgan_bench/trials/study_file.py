@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ssgan_bench.config import ConfigError, Frozen, Mistake, mistakes_in
+from ssgan_bench.records.schema import PublishedValue
 from ssgan_bench.trials.search_space import Search, SearchSize, space_mistakes
 
 COMMANDS = ("audit",)
@@ -83,6 +84,8 @@ class Preset(Frozen):
     sample_quality: bool = False
     """Whether the final generators' images are compared with real ones, in the features of a classifier trained on all
     labels of the data set."""
+    published: list[PublishedValue] = Field(default_factory=list)
+    """What others report for these runs; the report holds the means against it."""
 
     @model_validator(mode="after")
     def _one_kind_of_seeds(self) -> Self:
@@ -205,6 +208,10 @@ def read_study(path: Path) -> StudyFile:
                 mistakes.append(
                     Mistake(key=f"presets.{name}.levels", value=factor.key, message="this factor has no levels")
                 )
+        for value in preset.published:
+            if value.arm not in study.arms or set(value.levels) != set(keys):
+                message = f"needs one of the arms {', '.join(study.arms)} and a level of each of {', '.join(keys)}"
+                mistakes.append(Mistake(key=f"presets.{name}.published", value=value.source, message=message))
         if preset.search is not None and study.search is None:
             mistakes.append(Mistake(key=f"presets.{name}.search", value=None, message="the study has no search table"))
     if study.search is not None:

@@ -76,7 +76,8 @@ def winners_toml(
     levels = preset.levels | {
         key: value if isinstance(value, list) else [value] for key, value in overrides.items() if key in factor_keys
     }
-    size = preset.model_dump(exclude_none=True, exclude={"search", "family"}) | {"seeds": seeds, "levels": levels}
+    left_out = {"search", "family", "published"}
+    size = preset.model_dump(exclude_none=True, exclude=left_out) | {"seeds": seeds, "levels": levels}
     first_levels = levels.get(factor_keys[0], study.factors[0].levels or [])
     if family := [level for level in preset.family or [] if level in first_levels]:
         size["family"] = family

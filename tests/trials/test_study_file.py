@@ -74,8 +74,8 @@ def test_all_mistakes_are_listed_with_key_value_and_what_is_allowed(tmp_path: Pa
     for key in ("name = 'Tiny Study'", "arms.a.label", "factors.0.levels = []", "presets.quick.seeds = '8'"):
         assert any(line.startswith(key) for line in lines), key
     unknown = next(line for line in lines if line.startswith("presets.quick.color = 1"))
-    known = "description, family, first_seed, levels, model_seeds, sample_quality, search, seeds, set, split_seeds"
-    assert f"unknown key; known here: {known}" in unknown
+    known = "description, family, first_seed, levels, model_seeds, published, sample_quality, search, seeds, set, "
+    assert f"unknown key; known here: {known}split_seeds" in unknown
 
 
 def test_references_to_arms_and_factors_are_checked(tmp_path: Path) -> None:
@@ -197,3 +197,44 @@ def test_an_impossible_margin_is_refused(tmp_path: Path, margin: str) -> None:
 def test_a_margin_is_in_the_unit_of_the_metric(tmp_path: Path) -> None:
     assert read_study(write(tmp_path, f"margin = 0.01\n{GOOD}")).margin == 0.01
     assert read_study(write(tmp_path, f'margin = 1.5\nmetric = "nll"\n{GOOD}')).margin == 1.5
+
+
+PUBLISHED = """
+[[presets.quick.published]]
+arm = "a"
+levels."data.num_labels" = 20
+mean = 0.1
+sd = 0.02
+n = 10
+source = "Somebody 2020"
+"""
+
+
+def test_published_values_belong_to_a_preset(tmp_path: Path) -> None:
+    (value,) = read_study(write(tmp_path, GOOD + PUBLISHED)).presets["quick"].published
+    assert (value.arm, value.levels, value.mean, value.sd, value.n) == ("a", {"data.num_labels": 20}, 0.1, 0.02, 10)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line"),
+    [
+        (
+            'arm = "a"\nlevels',
+            'arm = "b"\nlevels',
+            "presets.quick.published = 'Somebody 2020': needs one of the arms a and",
+        ),
+        (
+            'data.num_labels" = 20\nmean',
+            'data.image_size" = 20\nmean',
+            "presets.quick.published = 'Somebody 2020': needs",
+        ),
+        ("mean = 0.1", "mean = -0.1", "presets.quick.published.0.mean = -0.1: "),
+        ("n = 10", "n = 1", "presets.quick.published.0.n = 1: "),
+        ("sd = 0.02\n", "", "presets.quick.published.0.sd: "),
+    ],
+)
+def test_an_odd_published_value_is_refused(tmp_path: Path, good: str, bad: str, line: str) -> None:
+    text = GOOD + PUBLISHED
+    assert good in text
+    (found,) = refusal(write(tmp_path, text.replace(good, bad)))
+    assert found.startswith(line)
