@@ -66,7 +66,7 @@ def _one_seed(analysis: Analysis) -> list[str]:
 def _single_arm(analysis: Analysis) -> list[str]:
     study, unit = analysis.evidence.study, analysis.unit
     against = published.sentences(analysis)
-    if len(against) == len(analysis.means):
+    if len(against) == len(analysis.means):  # a study file gives one value per arm and condition
         return against
     parts = [
         f"{estimate_text(m.estimate, unit)}{unit.suffix}"

@@ -108,7 +108,7 @@ def headline(reports: Path, published: Mapping[tuple[str, str], Sequence[Publish
 def _published(row: Row, values: Sequence[PublishedValue]) -> tuple[str, str]:
     for value in values:
         if value.arm == row.arm and value.levels == {FACTOR: row.num_labels}:
-            return published_text(value, PERCENT), value.source
+            return published_text(value, PERCENT), escape(value.source)
     return "", ""
 
 

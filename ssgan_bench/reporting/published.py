@@ -15,7 +15,7 @@ MOST_ERRORS = 2.0
 """Standard errors of the difference within which a mean agrees with a published one."""
 PATH = "tables/published.csv"
 PUBLISHED = ("published_mean", "published_sd", "published_n")
-COMPARED = ("difference", "standard error", "agrees")
+COMPARED = ("difference", "standard error", "within two standard errors")
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,23 @@ def sentences(analysis: Analysis) -> list[str]:
 
 
 def _sentence(row: AgainstPublished, analysis: Analysis) -> str:
-    study, unit, value = analysis.evidence.study, analysis.unit, row.published
-    n = row.own.estimate.n
+    study, unit, own, value = analysis.evidence.study, analysis.unit, row.own.estimate, row.published
     where = condition_text(row.own.condition, study.factors)
     within = "within" if row.agrees else "NOT within"
     whose = f"{value.source}, {value.n} repetitions"
-    few = f"; {n} {analysis.unit_noun}s, so this is an indication" if n < SEEDS_FOR_A_CLAIM else ""
+    inside = "contains it" if own.low <= value.mean <= own.high else "does not contain it"
+    few = f"; {own.n} {analysis.unit_noun}s, so this is an indication" if own.n < SEEDS_FOR_A_CLAIM else ""
     return (
         f"Published: {published_text(value, unit.scale)}{unit.suffix} at {where} ({whose}); here "
-        f"{estimate_text(row.own.estimate, unit)}{unit.suffix}, which is {within} two standard errors of it "
+        f"{estimate_text(own, unit)}{unit.suffix}, which is {within} two standard errors of it "
         f"(difference {number(unit.scale * row.difference, unit.decimals, sign=True)}, standard error "
-        f"{number(unit.scale * row.standard_error, unit.decimals + 1)}{unit.difference}{few})."
+        f"{number(unit.scale * row.standard_error, unit.decimals + 1)}{unit.difference}; the t interval here, which "
+        f"allows for the unknown spread, {inside}{few})."
     )
 
 
 def _verdict(row: AgainstPublished) -> str:
-    return {True: "within two standard errors", False: "not within two standard errors", None: NONE}[row.agrees]
+    return {True: "yes", False: "no", None: NONE}[row.agrees]
 
 
 def section(analysis: Analysis, csv: dict[str, str]) -> Section:
@@ -121,7 +122,7 @@ def section(analysis: Analysis, csv: dict[str, str]) -> Section:
     )
     text = (
         "A published value is no arm of this study: other code, other labeled images, other machines. Agreement within "
-        f"two standard errors is no proof of equality, and with fewer than {SEEDS_FOR_A_CLAIM} {analysis.unit_noun}s, "
-        "whose standard deviation is hardly known, it says little."
+        f"two standard errors is no proof of equality. With fewer than {SEEDS_FOR_A_CLAIM} {analysis.unit_noun}s their "
+        "standard deviation is hardly known, and neither agreement nor disagreement says much."
     )
     return Section("published", "Against published values", (Text(text), table))

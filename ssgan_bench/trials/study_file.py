@@ -212,6 +212,16 @@ def read_study(path: Path) -> StudyFile:
             if value.arm not in study.arms or set(value.levels) != set(keys):
                 message = f"needs one of the arms {', '.join(study.arms)} and a level of each of {', '.join(keys)}"
                 mistakes.append(Mistake(key=f"presets.{name}.published", value=value.source, message=message))
+                continue
+            places = [(other.arm, other.levels) for other in preset.published]
+            if places.count((value.arm, value.levels)) > 1:
+                message = f"given twice for {value.arm} at {value.levels}; keep one"
+                mistakes.append(Mistake(key=f"presets.{name}.published", value=value.source, message=message))
+            for factor in study.factors:
+                planned = preset.levels.get(factor.key, factor.levels) or []
+                if (level := value.levels[factor.key]) not in planned:
+                    key = f"presets.{name}.published.levels.{factor.key}"
+                    mistakes.append(Mistake(key=key, value=level, message=f"not a level of it: {planned}"))
         if preset.search is not None and study.search is None:
             mistakes.append(Mistake(key=f"presets.{name}.search", value=None, message="the study has no search table"))
     if study.search is not None:

@@ -44,11 +44,12 @@ def test_the_answer_of_a_single_arm_is_whether_it_agrees(analyzed):
     agreeing, differing = first.split(" Published: ")
     assert agreeing == (
         "Published: 11.50 ± 2 % at Labeled images = 10 (Somebody 2020, 10 repetitions); here 11.5 [9.4, 13.6] %, which "
-        "is within two standard errors of it (difference 0.0, standard error 0.90 percentage points; 4 seeds, so this "
-        "is an indication)."
+        "is within two standard errors of it (difference 0.0, standard error 0.90 percentage points; the t interval "
+        "here, which allows for the unknown spread, contains it; 4 seeds, so this is an indication)."
     )
     assert differing.startswith("30.00 ± 2 % at Labeled images = 200")
     assert "which is NOT within two standard errors of it (difference −18.5," in differing
+    assert "does not contain it; 4 seeds" in differing
 
 
 def test_conditions_without_a_published_value_keep_their_means(analyzed):

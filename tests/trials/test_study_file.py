@@ -215,6 +215,13 @@ def test_published_values_belong_to_a_preset(tmp_path: Path) -> None:
     assert (value.arm, value.levels, value.mean, value.sd, value.n) == ("a", {"data.num_labels": 20}, 0.1, 0.02, 10)
 
 
+def test_a_published_value_has_a_level_of_the_preset_and_stands_once(tmp_path: Path) -> None:
+    (line,) = refusal(write(tmp_path, GOOD + PUBLISHED.replace('num_labels" = 20', 'num_labels" = 21')))
+    assert line == "presets.quick.published.levels.data.num_labels = 21: not a level of it: [20]"
+    (line,) = refusal(write(tmp_path, GOOD + PUBLISHED + PUBLISHED))
+    assert line.startswith("presets.quick.published = 'Somebody 2020': given twice for a at {'data.num_labels': 20}")
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "line"),
     [
