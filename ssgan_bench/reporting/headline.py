@@ -10,7 +10,7 @@ from ssgan_bench.reporting.evidence import Evidence, read_evidence
 from ssgan_bench.reporting.frames import Level, has_result, means
 from ssgan_bench.reporting.markdown import escape
 from ssgan_bench.reporting.published import published_text
-from ssgan_bench.reporting.wording import estimate_text, level_text, unit_of
+from ssgan_bench.reporting.wording import PERCENT, estimate_text, level_text, unit_of
 
 BEGIN = "<!-- headline: written by `python -m ssgan_bench.evidence --headline`, not by hand -->"
 END = "<!-- end of headline -->"
@@ -25,7 +25,6 @@ COLUMNS = (
     "commit",
 )
 FACTOR = "data.num_labels"
-PERCENT = 100.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from ssgan_bench.reporting.evidence import Evidence
 from ssgan_bench.reporting.frames import Condition, Level
 from ssgan_bench.reporting.stats import Estimate
 
+PERCENT = 100.0
+"""What a rate is multiplied by."""
 NONE = "–"
 """Shown where a quantity does not exist."""
 
@@ -44,7 +46,7 @@ def unit_of(evidence: Evidence) -> Unit:
     if metric == "error_rate":
         sizes = evidence.runs["num_test"].dropna()
         decimals = 2 if len(sizes) and float(sizes.min()) >= 2000 else 1
-        return Unit("test error", "test error (%)", 100.0, " %", " percentage points", decimals, (0.0, 1.0))
+        return Unit("test error", "test error (%)", PERCENT, " %", " percentage points", decimals, (0.0, 1.0))
     name = {"nll": "test negative log-likelihood", "ece": "test calibration error"}.get(metric, metric)
     axis = f"{name} (nats)" if metric == "nll" else name
     limits = (0.0, math.inf) if metric == "nll" else (0.0, 1.0)

@@ -151,6 +151,27 @@ def _describe(mistake: Mistake) -> str:
     return f"{mistake.key}{value}: {mistake.message}"
 
 
+def _published_mistakes(study: StudyFile, preset: Preset, key: str) -> list[Mistake]:
+    """Each published value needs an arm and a planned level of every factor, and stands once."""
+    mistakes = []
+    factor_keys = [factor.key for factor in study.factors]
+    places = [(value.arm, value.levels) for value in preset.published]
+    for value in preset.published:
+        if value.arm not in study.arms or set(value.levels) != set(factor_keys):
+            message = f"needs one of the arms {', '.join(study.arms)} and a level of each of {', '.join(factor_keys)}"
+            mistakes.append(Mistake(key=key, value=value.source, message=message))
+            continue
+        if places.count((value.arm, value.levels)) > 1:
+            message = f"given twice for {value.arm} at {value.levels}; keep one"
+            mistakes.append(Mistake(key=key, value=value.source, message=message))
+        for factor in study.factors:
+            planned = preset.levels.get(factor.key, factor.levels) or []
+            if (level := value.levels[factor.key]) not in planned:
+                message = f"not a level of it: {planned}"
+                mistakes.append(Mistake(key=f"{key}.levels.{factor.key}", value=level, message=message))
+    return mistakes
+
+
 def read_study(path: Path) -> StudyFile:
     """Read and check a study file.
 
@@ -208,20 +229,7 @@ def read_study(path: Path) -> StudyFile:
                 mistakes.append(
                     Mistake(key=f"presets.{name}.levels", value=factor.key, message="this factor has no levels")
                 )
-        for value in preset.published:
-            if value.arm not in study.arms or set(value.levels) != set(keys):
-                message = f"needs one of the arms {', '.join(study.arms)} and a level of each of {', '.join(keys)}"
-                mistakes.append(Mistake(key=f"presets.{name}.published", value=value.source, message=message))
-                continue
-            places = [(other.arm, other.levels) for other in preset.published]
-            if places.count((value.arm, value.levels)) > 1:
-                message = f"given twice for {value.arm} at {value.levels}; keep one"
-                mistakes.append(Mistake(key=f"presets.{name}.published", value=value.source, message=message))
-            for factor in study.factors:
-                planned = preset.levels.get(factor.key, factor.levels) or []
-                if (level := value.levels[factor.key]) not in planned:
-                    key = f"presets.{name}.published.levels.{factor.key}"
-                    mistakes.append(Mistake(key=key, value=level, message=f"not a level of it: {planned}"))
+        mistakes += _published_mistakes(study, preset, f"presets.{name}.published")
         if preset.search is not None and study.search is None:
             mistakes.append(Mistake(key=f"presets.{name}.search", value=None, message="the study has no search table"))
     if study.search is not None:
