@@ -130,10 +130,22 @@ class OptimizerConfig(Frozen):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
+    """Added to the square root of the mean squared gradient, which divides the update."""
+    epsilon_root: Annotated[float, Field(ge=0.0, le=1.0), since_default(0.0)] = 0.0
+    """Added under that square root, as Improved GAN's program does (with 1e-8)."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     """Decoupled weight decay (AdamW) of the discriminator; 0 is plain Adam."""
     decay_fraction: Fraction = 0.0
     """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
+
+    @model_validator(mode="after")
+    def _squares_have_a_mean(self) -> Self:
+        if self.epsilon_root > 0 and self.beta2 == 0:
+            raise ValueError(
+                f"optimizer.epsilon_root = {self.epsilon_root} with optimizer.beta2 = 0: there is no mean of squares to "
+                "add it to; raise beta2, or use epsilon"
+            )
+        return self
 
 
 def _labeled_batch_size(value: Any) -> Any:
@@ -198,6 +210,11 @@ class MethodConfig(Frozen):
     def student_augmentation_in_use(self) -> float | None:
         """Strength of the distorted views that a consistency loss needs; None where the method has no such loss."""
         return None
+
+    @property
+    def generator_sees_other_images(self) -> bool:
+        """Whether the generator's update has real images and z of its own."""
+        return False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -45,6 +45,7 @@ CHANGES = {
         "beta1": 0.6,
         "beta2": 0.99,
         "epsilon": 1e-7,
+        "epsilon_root": 1e-8,
         "weight_decay": 0.1,
         "decay_fraction": 0.5,
     },
@@ -67,6 +68,7 @@ CHANGES = {
         "feature_matching": "l1",
         "feature_matching_weight": 0.5,
         "feature_matching_reduction": "sum",
+        "generator_batch": "fresh",
         "reuse_real_features": True,
         "reuse_generated_images": True,
         "real_and_fake": "joint",
@@ -288,7 +290,8 @@ def test_options_that_came_later_are_no_part_of_a_configuration_without_them():
     assert written_out.digest() == tiny_config().digest()
     assert not {"precision", "channels_last"} & written_out.model_dump(mode="json")["train"].keys()
     method = tiny_config().model_dump(mode="json")["method"]
-    assert not {"reuse_real_features", "reuse_generated_images"} & method.keys()
+    assert not {"generator_batch", "reuse_real_features", "reuse_generated_images"} & method.keys()
+    assert "epsilon_root" not in tiny_config().model_dump(mode="json")["optimizer"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ class RealBatch:
     """The rows that count as unlabeled: what the real/fake and feature-matching losses see."""
     student: slice = field(default_factory=lambda: slice(0, 0))
     """The rows of strongly distorted views of the `unlabeled` images, in the same order; empty without consistency."""
+    others: Tensor | None = None
+    """(B, C, H, W) as `images`: unlabeled images of the generator's update; None where it sees the `unlabeled` rows."""
+
+    @property
+    def to_match(self) -> Tensor:
+        """Real images of the generator's update, (B, C, H, W)."""
+        return self.images[self.unlabeled] if self.others is None else self.others
 
 
 def scale_images(images: Tensor, image_size: int) -> Tensor:
@@ -187,13 +194,16 @@ class Batches:
         order = torch.randperm(len(index), generator=generator(self.config.model_seed, "mask", step))
         return index[self._on_device(order)]
 
-    def _unlabeled_index(self, step: int) -> Tensor:
-        """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch unless it has no other."""
+    def _unlabeled_index(self, step: int, name: str = "unlabeled") -> Tensor:
+        """Indices of the step's unlabeled images; an epoch drops the last, incomplete batch unless it has no other.
+
+        In the order of that name; two names are two orders of the same images.
+        """
         size = self.config.train.batch_size
         if size > len(self._unlabeled):
-            return self._cycle("unlabeled", self._unlabeled, step * size, size)
+            return self._cycle(name, self._unlabeled, step * size, size)
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self._order("unlabeled", self._unlabeled, epoch)[position * size : (position + 1) * size]
+        return self._order(name, self._unlabeled, epoch)[position * size : (position + 1) * size]
 
     def _cycle(self, name: str, pool: np.ndarray, start: int, count: int) -> Tensor:
         """Entries start..start+count of the endless concatenation of shuffled copies of `pool`."""
@@ -227,7 +237,13 @@ class Batches:
             student = slice(count, len(labels))
         labeled_mask = torch.zeros(len(labels), device=images.device)
         labeled_mask[:labeled_rows] = 1.0
-        return RealBatch(torch.cat(views), labels, labeled_mask, unlabeled, student)
+        return RealBatch(torch.cat(views), labels, labeled_mask, unlabeled, student, self._others(step))
+
+    def _others(self, step: int) -> Tensor | None:
+        if not self.config.method.generator_sees_other_images:
+            return None
+        images = self._scaled(self._unlabeled_index(step, "unlabeled/generator"))
+        return self._distorted(images, "augment/generator", self.config.train.augmentation, step)
 
     def _distorted(self, images: Tensor, name: str, strength: float, step: int) -> Tensor:
         stream = generator(self.config.model_seed, name, step, images.device)

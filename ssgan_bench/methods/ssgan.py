@@ -62,6 +62,9 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     feature_matching_reduction: Literal["mean", "sum"] = "mean"
     """Over the D features."""
     consistency_weight: Weight = 0.0
+    generator_batch: Annotated[Literal["same", "fresh"], since_default("same")] = "same"
+    """Whether the generator's update sees the unlabeled images and the z of the discriminator's, as in the article, or
+    others (its own order of the unlabeled images and its own z), as in Improved GAN's program."""
     reuse_real_features: Annotated[bool, since_default(False)] = False
     """Match the features that the discriminator's update computed, instead of passing the real images through the
     updated discriminator once more: they are one update old, have its dropout, and their batch norm saw the labeled
@@ -78,6 +81,11 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
         "improved_gan": {"head": "logsumexp", "real_fake_weight": 0.5, "adversarial_weight": 0.0},
     }
 
+    @property
+    def generator_sees_other_images(self) -> bool:
+        """Whether the generator's update has real images and z of its own."""
+        return self.generator_batch == "fresh"
+
     @model_validator(mode="after")
     def _generator_learns(self) -> "SsganConfig":
         matches = self.feature_matching != "off" and self.feature_matching_weight > 0
@@ -86,6 +94,12 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
                 "reuse_real_features with real_and_fake = 'joint': batch norm would see generated images in a batch of "
                 "their own in the generator's update; use 'separate', which without batch norm is the same"
             )
+        for option in ("reuse_real_features", "reuse_generated_images"):
+            if self.generator_batch == "fresh" and getattr(self, option):
+                raise ValueError(
+                    f"{option} with generator_batch = 'fresh': what the discriminator's update computed is of other "
+                    "images; use 'same', or do not reuse it"
+                )
         if self.adversarial_weight == 0 and not matches:
             raise ValueError("adversarial_weight = 0 and no feature matching: the generator would learn nothing")
         return self
@@ -141,7 +155,7 @@ class Ssgan(NetworkMethod):
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         assert self.generator is not None
         options = self.options
-        real_images = real.images[real.unlabeled]
+        real_images = real.to_match
         if options.reuse_generated_images:
             assert self._generated_images is not None  # the discriminator's update comes first
             fake_images, self._generated_images = self._generated_images, None  # their graph serves one update

@@ -145,6 +145,13 @@ class Trainer:
         stream = generator(self.config.model_seed, name, step, self.device)
         return self.method.generator.sample_latent(count, stream)
 
+    def _latents(self, step: int) -> Tensor | None:
+        """Draw z of the discriminator's update and, where it is another, of the generator's: (1 or 2, B, Z)."""
+        if self.method.generator is None:
+            return None
+        names = ["z", "z/generator"] if self.config.method.generator_sees_other_images else ["z"]
+        return torch.stack([self.latent(name, self.config.train.batch_size, step) for name in names])
+
     def step(self, step: int) -> Losses:
         """Do step `step` (from 0) and return its weighted loss terms by name."""
         config = self.config
@@ -152,7 +159,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.set_rate(rate)
         real = self.batches(step)
-        z = None if self.method.generator is None else self.latent("z", config.train.batch_size, step)
+        z = self._latents(step)
         seed_layers(config.model_seed, "layers", step)
         update = self._update_networks  # not kept: a trainer that knew itself would outlive its run
         terms = update(real, z) if self._graph is None else self._graph(update, real, z)
@@ -163,11 +170,11 @@ class Trainer:
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
         method = self.method
         with self._passes():
-            losses = method.discriminator_losses(real, z)
+            losses = method.discriminator_losses(real, None if z is None else z[0])
         terms = update(self.optimizers[0], method.discriminator, losses)
         if method.generator is not None and z is not None:
             with self._passes():
-                losses = method.generator_losses(real, z)
+                losses = method.generator_losses(real, z[-1])
             terms |= update(self.optimizers[1], method.generator, losses)
         return terms
 

@@ -24,6 +24,7 @@ class Adam:
         epsilon: float,
         weight_decay: float,
         *,
+        epsilon_root: float = 0.0,
         in_graph: bool = False,
     ):
         """Begin with moments of zero; see `make_optimizer`."""
@@ -31,6 +32,9 @@ class Adam:
         self._betas, self._epsilon, self.weight_decay, self._in_graph = betas, epsilon, weight_decay, in_graph
         device = self._parameters[0].device
         self.rate: float | Tensor = torch.tensor(rate, device=device) if in_graph else rate
+        # A constant added to every squared gradient comes out of the bias-corrected mean as that constant. It is added to
+        # the mean before the kernel multiplies that by beta2 and adds its share of the squared gradient.
+        self._added_to_squares = epsilon_root * (1 - betas[1]) / betas[1] if epsilon_root else 0.0
         self._moments, self._squares = ([torch.zeros_like(p) for p in self._parameters] for _ in range(2))
         self._steps = [torch.zeros((), device=device) for _ in self._parameters]
 
@@ -51,6 +55,8 @@ class Adam:
         """Update the network with the gradients that its parameters have, all of them."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         assert len(gradients) == len(self._parameters)
+        if self._added_to_squares:
+            torch._foreach_add_(self._squares, self._added_to_squares)
         adamw(
             self._parameters,
             gradients,
@@ -96,8 +102,15 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig, weight_decay: fl
         weight_decay: of this network.
         in_graph: for a CUDA graph, which reads the learning rate from a tensor.
     """
-    betas = (config.beta1, config.beta2)
-    return Adam(network, config.learning_rate, betas, config.epsilon, weight_decay, in_graph=in_graph)
+    return Adam(
+        network,
+        config.learning_rate,
+        (config.beta1, config.beta2),
+        config.epsilon,
+        weight_decay,
+        epsilon_root=config.epsilon_root,
+        in_graph=in_graph,
+    )
 
 
 def learning_rate_at(step: int, total_steps: int, config: OptimizerConfig) -> float:

@@ -84,6 +84,8 @@ class StepGraph:
         self._real.images.copy_(real.images)
         self._real.labels.copy_(real.labels)
         self._real.labeled_mask.copy_(real.labeled_mask)
+        if self._real.others is not None and real.others is not None:
+            self._real.others.copy_(real.others)
         if self._z is not None and z is not None:
             self._z.copy_(z)
         self._replay()
@@ -91,4 +93,10 @@ class StepGraph:
 
 
 def _copy(real: RealBatch) -> RealBatch:
-    return replace(real, images=real.images.clone(), labels=real.labels.clone(), labeled_mask=real.labeled_mask.clone())
+    return replace(
+        real,
+        images=real.images.clone(),
+        labels=real.labels.clone(),
+        labeled_mask=real.labeled_mask.clone(),
+        others=None if real.others is None else real.others.clone(),
+    )

@@ -64,6 +64,22 @@ def test_an_epoch_draws_every_unlabeled_image_at_most_once_in_an_order_of_its_ow
     assert epochs[0] != epochs[1]
 
 
+def test_images_of_a_fresh_generator_batch_have_an_order_of_their_own_of_the_same_set():
+    batches = tiny_batches(tiny_config(method={"preset": "improved_gan", "generator_batch": "fresh"}))
+    own, others = [], []
+    for step in range(6):
+        batch = batches(step)
+        assert torch.equal(batch.to_match, batch.others)
+        own += drawn(batch.images[batch.unlabeled])
+        others += drawn(batch.others)
+    assert len(set(others)) == 48
+    assert set(others) <= set(tiny_splits(batches.config).unlabeled.tolist())
+    assert own != others
+    same = tiny_batches(tiny_config(method={"preset": "improved_gan"}))(0)
+    assert same.others is None
+    assert drawn(same.to_match) == own[:8]
+
+
 @pytest.mark.parametrize("size", [1, 4, 10, 25], ids="labeled_batch_size={}".format)
 def test_the_endless_cycle_uses_all_labels_equally_often(size):
     config = tiny_config(train={"labeled_batch_size": size})

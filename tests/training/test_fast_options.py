@@ -122,6 +122,12 @@ def test_reused_images_move_the_running_statistics_once_and_share_a_dropout_mask
     assert torch.equal(by_discriminator, by_generator)
 
 
+@pytest.mark.parametrize("option", ["reuse_real_features", "reuse_generated_images"])
+def test_nothing_is_reused_for_a_fresh_generator_batch(option):
+    with pytest.raises(ValidationError, match=rf"{option} with generator_batch = 'fresh': .* use 'same'"):
+        tiny_config(method={"preset": "improved_gan", "generator_batch": "fresh", option: True})
+
+
 def test_reused_features_need_separate_batches():
     with pytest.raises(ValidationError, match=r"reuse_real_features with real_and_fake = 'joint'"):
         tiny_config(method={"preset": "article", "reuse_real_features": True, "real_and_fake": "joint"})

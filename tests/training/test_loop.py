@@ -246,6 +246,32 @@ def test_the_generator_learns_from_the_updated_discriminator():
         assert not torch.allclose(terms[name], stale[name].detach(), rtol=1e-3)
 
 
+def test_a_fresh_generator_batch_has_its_own_images_and_z():
+    """The discriminator's update is that of "same"; the generator's sees what that of another step could."""
+    same, fresh = (
+        tiny_trainer(tiny_config(method={"preset": "improved_gan", "generator_batch": batch}, network={"dropout": 0.0}))
+        for batch in ("same", "fresh")
+    )
+    seen = {}
+    for name, trainer in (("same", same), ("fresh", fresh)):
+        z = seen[name, "z"] = []
+        images = seen[name, "images"] = []
+        trainer.method.generator.register_forward_pre_hook(lambda _, inputs, z=z: z.append(inputs[0]))
+        trainer.method.discriminator.register_forward_pre_hook(lambda _, inputs, x=images: x.append(inputs[0]))
+        seen[name, "terms"] = trainer.step(0)
+    for term in ("supervised_loss", "real_loss", "fake_loss"):
+        assert torch.equal(seen["same", "terms"][term], seen["fresh", "terms"][term])
+    for_discriminator, for_generator = seen["fresh", "z"]
+    assert torch.equal(for_discriminator, seen["same", "z"][0])
+    assert for_generator.shape == for_discriminator.shape
+    assert not torch.equal(for_generator, for_discriminator)
+    assert torch.equal(seen["same", "z"][1], seen["same", "z"][0])
+    real = fresh.batches(0)
+    assert torch.equal(seen["fresh", "images"][3], real.others)
+    assert torch.equal(seen["same", "images"][3], real.images[real.unlabeled])
+    assert real.others.shape == real.images[real.unlabeled].shape
+
+
 def test_a_step_with_weight_decay_shrinks_the_discriminator_only():
     plain, decayed = (
         tiny_trainer(tiny_config(optimizer={"weight_decay": decay, "learning_rate": 0.01})) for decay in (0.0, 0.5)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny_runs import tiny_config
 
 from ssgan_bench.training.optimizer import make_optimizer
@@ -42,6 +43,32 @@ def test_updates_are_those_of_pytorchs_class(weight_decay):
             of_network.step()
     for parameter, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(parameter, wanted)
+
+
+def test_epsilon_root_stands_under_the_root():
+    """The published program's formula, number by number in float64: v_hat / sqrt(mg_hat + 1e-8)."""
+    settings = {"learning_rate": 0.003, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-12, "epsilon_root": 1e-8}
+    network = torch.nn.Linear(40, 1, bias=False)
+    optimizer = make_optimizer(network, tiny_config(optimizer=settings).optimizer, 0.0)
+    expected = network.weight.detach().double()
+    v = mg = torch.zeros_like(expected)
+    stream = torch.Generator().manual_seed(0)
+    sizes = 10 ** torch.linspace(-7, -2, 40)  # of gradients: far below epsilon to far above
+    for t in range(1, 8):
+        gradient = torch.randn(1, 40, generator=stream) * sizes
+        network.weight.grad = gradient.clone()
+        optimizer.step()
+        v = 0.5 * v + 0.5 * gradient.double()
+        mg = 0.999 * mg + 0.001 * gradient.double().square()
+        update = 0.003 * (v / (1 - 0.5**t)) / torch.sqrt(mg / (1 - 0.999**t) + 1e-8)
+        expected = expected - update
+        torch.testing.assert_close(network.weight.detach().double(), expected, rtol=0, atol=1e-6)
+    assert float(update.abs().max()) > 1e-3
+
+
+def test_epsilon_root_needs_a_mean_of_squares():
+    with pytest.raises(ValidationError, match=r"epsilon_root = 1e-08 with optimizer.beta2 = 0: .*raise beta2"):
+        tiny_config(optimizer={"epsilon_root": 1e-8, "beta2": 0.0})
 
 
 def test_a_state_of_another_network_is_refused():

@@ -16,6 +16,7 @@ METHODS = [
     {"preset": "article"},
     {"preset": "improved_gan", "reuse_real_features": True, "reuse_generated_images": True},
     {"preset": "improved_gan", "consistency_weight": 1.0},
+    {"preset": "improved_gan", "generator_batch": "fresh"},
 ]
 TRAIN = {"epochs": 2, "weight_average": 0.9}
 
