@@ -142,8 +142,8 @@ class OptimizerConfig(Frozen):
     def _squares_have_a_mean(self) -> Self:
         if self.epsilon_root > 0 and self.beta2 == 0:
             raise ValueError(
-                f"optimizer.epsilon_root = {self.epsilon_root} with optimizer.beta2 = 0: there is no mean of squares to "
-                "add it to; raise beta2, or use epsilon"
+                f"optimizer.epsilon_root = {self.epsilon_root} with optimizer.beta2 = 0: there is no mean of squares "
+                "to add it to; raise beta2, or use epsilon"
             )
         return self
 

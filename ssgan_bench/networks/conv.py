@@ -93,10 +93,10 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, C, H, W) in [-1, 1] to features (B, 8 * width) and logits (B, num_logits)."""
-        x = self.dropout(F.leaky_relu(self.conv1(images), LEAKY_SLOPE))
-        x = self.dropout(self.norm2(F.leaky_relu(self.conv2(x), LEAKY_SLOPE)))
-        x = self.dropout(self.norm3(F.leaky_relu(self.conv3(x), LEAKY_SLOPE)))  # (B, 4 * width, 4, 4)
-        x = F.leaky_relu(self.conv4(x), LEAKY_SLOPE)  # no batch norm and no dropout: these are matched
+        x = self.dropout(F.leaky_relu(self.conv1(images), LEAKY_SLOPE, inplace=True))
+        x = self.dropout(self.norm2(F.leaky_relu(self.conv2(x), LEAKY_SLOPE, inplace=True)))
+        x = self.dropout(self.norm3(F.leaky_relu(self.conv3(x), LEAKY_SLOPE, inplace=True)))  # (B, 4 * width, 4, 4)
+        x = F.leaky_relu(self.conv4(x), LEAKY_SLOPE, inplace=True)  # no batch norm and no dropout: these are matched
         features = x.mean(dim=(2, 3))
         return features, self.head(features)
 
@@ -150,7 +150,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map z (B, Z) or (B, Z, 1, 1) to images (B, C, H, W) in (-1, 1)."""
         x = z.reshape(-1, self.latent_dim, 1, 1)
-        x = self.dropout(self.norm1(F.relu(self.deconv1(x))))  # (B, 4 * width, 4, 4)
-        x = self.dropout(self.norm2(F.relu(self.deconv2(x))))
-        x = self.dropout(self.norm3(F.relu(self.deconv3(x))))
+        x = self.dropout(self.norm1(F.relu(self.deconv1(x), inplace=True)))  # (B, 4 * width, 4, 4)
+        x = self.dropout(self.norm2(F.relu(self.deconv2(x), inplace=True)))
+        x = self.dropout(self.norm3(F.relu(self.deconv3(x), inplace=True)))
         return torch.tanh(self.deconv4(x))

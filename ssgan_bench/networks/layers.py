@@ -3,11 +3,19 @@
 B batch, I inputs and O outputs of a dense layer.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
+
+PIECE = 2**17
+"""Elements that a dropout mask is drawn for at once."""
+LARGE = 2**22
+"""Elements from which on a layer's dropout mask is kept as bytes."""
 
 
 def init_weights(module: nn.Module, generator: torch.Generator) -> None:
@@ -83,13 +91,59 @@ class Dropout(nn.Module):
             return x
         if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.rate)
-        dropped = min(round(self.rate * 2**16), 2**16 - 1)  # how many of the 2^16 patterns drop an element
-        seed = int(torch.empty((), dtype=torch.int64).random_())
-        words = np.random.SFC64(seed).random_raw((x.numel() + 3) // 4)
-        kept = words.view(np.uint16)[: x.numel()] >= dropped
-        mask = torch.from_numpy(kept * np.float32(2**16 / (2**16 - dropped))).to(x.dtype)
+        threshold = min(round(self.rate * 2**16), 2**16 - 1)  # of the 2^16 patterns, those that drop an element
+        kept, scale = _draw_kept(x.numel(), threshold), np.float32(2**16 / (2**16 - threshold))
         # In the order in which x lies in memory: a mask of another memory format is slow to multiply with.
-        return x * mask.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
+        strides = torch.empty_like(x, device="meta").stride()
+        if x.numel() >= LARGE:
+            dropped: Tensor = _MaskedInPieces.apply(x, kept, scale, strides)
+            return dropped
+        return x * _mask(kept, scale, x.dtype).as_strided(x.shape, strides)
+
+
+def _draw_kept(count: int, threshold: int) -> NDArray[np.bool_]:
+    """Draw which of `count` elements are kept; seeded by the global generator."""
+    words = np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_()))
+    kept = np.empty(count, dtype=np.bool_)
+    for start in range(0, count, PIECE):
+        piece = kept[start : start + PIECE]
+        bits = words.random_raw((len(piece) + 3) // 4).view(np.uint16)[: len(piece)]
+        np.greater_equal(bits, threshold, out=piece)
+    return kept
+
+
+def _mask(kept: NDArray[np.bool_], scale: np.float32, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(kept * scale).to(dtype)
+
+
+class _MaskedInPieces(torch.autograd.Function):
+    """The product of a layer and its mask, which stays a byte per element from the forward to the backward pass.
+
+    As numbers the masks would be a quarter of what a step of the article's networks keeps for its backward pass. Pieces
+    of them stay in the processor's cache. Smaller layers are slower this way (LOG.md).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: NDArray[np.bool_], scale: np.float32, strides: tuple[int, ...]) -> Tensor:
+        """Keep the shape and dtype of x; elements of `kept` and of the result are in the order of `strides`."""
+        ctx.mask = kept, scale, strides
+        return _masked(x, kept, scale, strides)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Mask the gradient likewise."""
+        return _masked(gradients[0], *ctx.mask), None, None, None
+
+
+def _masked(x: Tensor, kept: NDArray[np.bool_], scale: np.float32, strides: tuple[int, ...]) -> Tensor:
+    result = torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    if x.stride() != strides:
+        x = result.copy_(x)
+    source, target = (tensor.as_strided((tensor.numel(),), (1,)) for tensor in (x, result))
+    for start in range(0, len(target), PIECE):
+        piece = slice(start, start + PIECE)
+        torch.mul(source[piece], _mask(kept[piece], scale, x.dtype), out=target[piece])
+    return result
 
 
 class ConvTransposeOfOnePixel(nn.ConvTranspose2d):

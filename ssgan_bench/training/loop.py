@@ -68,11 +68,11 @@ class Snapshot:
 
 def update(optimizer: Adam, network: nn.Module, losses: Losses) -> Losses:
     """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
-    optimizer.zero_grad()
     total = torch.stack(list(losses.values())).sum()
     # Naming the inputs keeps autograd from computing gradients of the other network's weights.
     torch.autograd.backward(total, inputs=list(network.parameters()))
     optimizer.step()
+    optimizer.zero_grad()
     return {name: term.detach() for name, term in losses.items()}
 
 

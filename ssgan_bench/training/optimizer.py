@@ -32,8 +32,8 @@ class Adam:
         self._betas, self._epsilon, self.weight_decay, self._in_graph = betas, epsilon, weight_decay, in_graph
         device = self._parameters[0].device
         self.rate: float | Tensor = torch.tensor(rate, device=device) if in_graph else rate
-        # A constant added to every squared gradient comes out of the bias-corrected mean as that constant. It is added to
-        # the mean before the kernel multiplies that by beta2 and adds its share of the squared gradient.
+        # A constant in every squared gradient comes out of the bias-corrected mean as that constant. It is added before
+        # the kernel multiplies the mean by beta2 and adds the new gradient's share.
         self._added_to_squares = epsilon_root * (1 - betas[1]) / betas[1] if epsilon_root else 0.0
         self._moments, self._squares = ([torch.zeros_like(p) for p in self._parameters] for _ in range(2))
         self._steps = [torch.zeros((), device=device) for _ in self._parameters]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ssgan_bench.networks import layers
 from ssgan_bench.networks.conv import KERNEL_AND_PADDING, Discriminator, Generator
 from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToOneChannel, Dropout, init_weights
 
@@ -278,6 +279,34 @@ def test_dropout_gradient_is_its_mask():
     y = Dropout(0.3)(x)
     y.sum().backward()
     torch.testing.assert_close(x.grad, y.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("order", ["plain", "channels_last", "with gaps", "expanded"])
+def test_dropout_in_pieces_is_bit_for_bit_dropout_at_once(monkeypatch, order, dtype):
+    x = torch.randn(5, 3, 7, 12, generator=seeded()).to(dtype)
+    weights = torch.randn(5, 3, 7, 12, generator=seeded()).to(dtype)
+    if order == "channels_last":  # but the gradient is not
+        x = x.to(memory_format=torch.channels_last)
+    elif order == "with gaps":
+        x, weights = x[..., 2:10], weights[..., 2:10]
+    elif order == "expanded":
+        x = x[:1].expand(5, -1, -1, -1)
+
+    def outputs_and_gradient(large):
+        monkeypatch.setattr(layers, "LARGE", large)
+        monkeypatch.setattr(layers, "PIECE", 64)
+        torch.manual_seed(2)
+        leaf = x.detach().requires_grad_()
+        y = Dropout(0.3)(leaf)
+        assert (type(y.grad_fn).__name__ == "_MaskedInPiecesBackward") == (large == 1)
+        (gradient,) = torch.autograd.grad(y, leaf, weights)
+        return y.detach(), gradient
+
+    for at_once, in_pieces in zip(outputs_and_gradient(2**30), outputs_and_gradient(1), strict=True):
+        assert torch.equal(in_pieces, at_once)
+        assert in_pieces.dtype == dtype
+        assert (in_pieces == 0).any()
 
 
 def test_dropout_refuses_to_drop_everything():
