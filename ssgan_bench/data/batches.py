@@ -42,6 +42,14 @@ class RealBatch:
         return self.images[self.unlabeled] if self.others is None else self.others
 
 
+def images_at_once(image_size: int) -> int:
+    """How many images pass a network at once outside training: 500, and fewer above 32 pixels a side.
+
+    500 images of 64 pixels would take the article's networks 0.8 GiB more than their training (LOG.md).
+    """
+    return min(500, 500 * 32**2 // image_size**2)
+
+
 def scale_images(images: Tensor, image_size: int) -> Tensor:
     """Turn (B, C, h, w) uint8 into (B, C, image_size, image_size) float32 in [-1, 1], bilinearly (half-pixel centers).
 

@@ -6,14 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssgan_bench.data.batches import scale_images
-
-BATCH_SIZE = 500
+from ssgan_bench.data.batches import images_at_once, scale_images
 
 
 def predict(classify: Callable[[Tensor], Tensor], images: Tensor, image_size: int) -> Tensor:
     """Class logits (N, K) float32 on the CPU for images (N, C, h, w) uint8 on any device."""
-    batches = torch.split(images, BATCH_SIZE)
+    batches = torch.split(images, images_at_once(image_size))
     return torch.cat([classify(scale_images(batch, image_size)) for batch in batches]).float().cpu()
 
 

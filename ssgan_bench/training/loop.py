@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ssgan_bench.config import RunConfig
-from ssgan_bench.data.batches import Batches, RealBatch
+from ssgan_bench.data.batches import Batches, RealBatch, images_at_once
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
@@ -24,10 +24,6 @@ from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
 from ssgan_bench.training.optimizer import Adam, learning_rate_at, make_optimizer
 from ssgan_bench.training.step_graph import EAGER_STEPS, CudaRecorder, StepGraph
-
-SAMPLE_BATCH_SIZE = 500
-"""Images that are generated at once, for the sake of memory."""
-
 
 State = dict[str, Any]
 """What training needs to go on: plain data and tensors, so that `torch.save` can keep it."""
@@ -194,7 +190,8 @@ class Trainer:
     def sample(self, count: int) -> Tensor:
         """Generate (count, C, H, W) images from a fixed z."""
         assert self.method.generator is not None
-        latents = torch.split(self.latent("z/samples", count, 0), SAMPLE_BATCH_SIZE)
+        at_once = images_at_once(self.config.data.image_size)
+        latents = torch.split(self.latent("z/samples", count, 0), at_once)
         with self._passes():
             return torch.cat([self.method.generator(z) for z in latents])
 

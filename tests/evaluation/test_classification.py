@@ -5,7 +5,6 @@ import torch
 
 from ssgan_bench.data.batches import scale_images
 from ssgan_bench.evaluation.classification import (
-    BATCH_SIZE,
     classification_metrics,
     expected_calibration_error,
     predict,
@@ -72,17 +71,18 @@ def test_a_confidence_on_the_edge_belongs_to_the_lower_bin():
     assert expected_calibration_error(together, correct, bins=2) == pytest.approx(abs(0.875 - 0.5))
 
 
-def test_prediction_scales_all_images_and_keeps_their_order():
-    count = 2 * BATCH_SIZE + 3
+@pytest.mark.parametrize(("image_size", "at_once"), [(16, 500), (32, 500), (64, 125)])
+def test_prediction_scales_all_images_and_keeps_their_order(image_size, at_once):
+    count = 2 * at_once + 3
     images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     sizes = []
 
     def classify(batch):
         sizes.append(len(batch))
-        assert batch.shape[1:] == (1, 16, 16)
+        assert batch.shape[1:] == (1, image_size, image_size)
         return batch.flatten(1)[:, :3].double()
 
-    logits = predict(classify, images, image_size=16)
-    assert sizes == [BATCH_SIZE, BATCH_SIZE, 3]
+    logits = predict(classify, images, image_size)
+    assert sizes == [at_once, at_once, 3]
     assert logits.dtype == torch.float32
-    assert torch.equal(logits, scale_images(images, 16).flatten(1)[:, :3])
+    assert torch.equal(logits, scale_images(images, image_size).flatten(1)[:, :3])

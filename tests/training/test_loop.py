@@ -318,5 +318,5 @@ def test_evaluations_are_evenly_spaced_and_end_at_the_last_step(total, evaluatio
 def test_samples_are_generated_in_batches_from_the_same_z(monkeypatch):
     (*_, final) = train(tiny_config(), tiny_batches(tiny_config(), images=textured_images()), NUM_CLASSES)
     whole = final.sample(10)
-    monkeypatch.setattr("ssgan_bench.training.loop.SAMPLE_BATCH_SIZE", 4)
+    monkeypatch.setattr("ssgan_bench.training.loop.images_at_once", lambda image_size: image_size // 4)
     torch.testing.assert_close(final.sample(10), whole)
