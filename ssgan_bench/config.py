@@ -139,7 +139,7 @@ class OptimizerConfig(Frozen):
     """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
 
     @model_validator(mode="after")
-    def _squares_have_a_mean(self) -> Self:
+    def _epsilon_root_needs_beta2(self) -> Self:
         if self.epsilon_root > 0 and self.beta2 == 0:
             raise ValueError(
                 f"optimizer.epsilon_root = {self.epsilon_root} with optimizer.beta2 = 0: there is no mean of squares "

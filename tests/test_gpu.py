@@ -74,6 +74,7 @@ GRAPH_METHODS = [
     {"preset": "article"},
     {"preset": "improved_gan", "reuse_real_features": True, "reuse_generated_images": True},
     {"preset": "improved_gan", "consistency_weight": 1.0},
+    {"preset": "improved_gan", "generator_batch": "fresh"},
 ]
 FULLY_CONNECTED = {"family": "mlp"}
 GRAPH_RUNS = pytest.mark.parametrize(

@@ -128,7 +128,7 @@ class Batches:
 
     @property
     def images_per_step(self) -> int:
-        """Real images that one step sees, labeled and unlabeled."""
+        """Real images of one update of the discriminator, labeled and unlabeled."""
         if not self.uses_unlabeled:
             return self._labels_per_batch
         return self.config.train.batch_size + (0 if self._resampled else self._labels_per_batch)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 PIECE = 2**17
-"""Elements that a dropout mask is drawn for at once."""
+"""Elements whose dropout mask is drawn, and applied to large layers, at once; a multiple of 4, which share a word."""
 LARGE = 2**22
 """Elements from which on a layer's dropout mask is kept as bytes."""
 
@@ -119,7 +119,7 @@ def _mask(kept: NDArray[np.bool_], scale: np.float32, dtype: torch.dtype) -> Ten
 class _MaskedInPieces(torch.autograd.Function):
     """The product of a layer and its mask, which stays a byte per element from the forward to the backward pass.
 
-    As numbers the masks would be a quarter of what a step of the article's networks keeps for its backward pass. Pieces
+    As numbers the masks would be a third of what a step of the article's networks keeps for its backward pass. Pieces
     of them stay in the processor's cache. Smaller layers are slower this way (LOG.md).
     """
 
@@ -131,8 +131,13 @@ class _MaskedInPieces(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Mask the gradient likewise."""
-        return _masked(gradients[0], *ctx.mask), None, None, None
+        """Mask the gradient likewise, in its own memory order: what follows sums in that order."""
+        gradient = gradients[0]
+        masked = _masked(gradient, *ctx.mask)
+        ctx.mask = None  # or it would live as long as the losses
+        if masked.stride() != gradient.stride():
+            masked = torch.empty_like(gradient).copy_(masked)
+        return masked, None, None, None
 
 
 def _masked(x: Tensor, kept: NDArray[np.bool_], scale: np.float32, strides: tuple[int, ...]) -> Tensor:

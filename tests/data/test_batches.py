@@ -75,6 +75,8 @@ def test_images_of_a_fresh_generator_batch_have_an_order_of_their_own_of_the_sam
     assert len(set(others)) == 48
     assert set(others) <= set(tiny_splits(batches.config).unlabeled.tolist())
     assert own != others
+    distorted = tiny_config(method=batches.config.method.model_dump(), train={"augmentation": 2.0})
+    assert not torch.equal(tiny_batches(distorted)(0).others, batches(0).others)
     same = tiny_batches(tiny_config(method={"preset": "improved_gan"}))(0)
     assert same.others is None
     assert drawn(same.to_match) == own[:8]

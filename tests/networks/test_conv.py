@@ -293,9 +293,9 @@ def test_dropout_in_pieces_is_bit_for_bit_dropout_at_once(monkeypatch, order, dt
     elif order == "expanded":
         x = x[:1].expand(5, -1, -1, -1)
 
-    def outputs_and_gradient(large):
+    def outputs_and_gradient(large, piece):
         monkeypatch.setattr(layers, "LARGE", large)
-        monkeypatch.setattr(layers, "PIECE", 64)
+        monkeypatch.setattr(layers, "PIECE", piece)
         torch.manual_seed(2)
         leaf = x.detach().requires_grad_()
         y = Dropout(0.3)(leaf)
@@ -303,10 +303,20 @@ def test_dropout_in_pieces_is_bit_for_bit_dropout_at_once(monkeypatch, order, dt
         (gradient,) = torch.autograd.grad(y, leaf, weights)
         return y.detach(), gradient
 
-    for at_once, in_pieces in zip(outputs_and_gradient(2**30), outputs_and_gradient(1), strict=True):
+    for at_once, in_pieces in zip(outputs_and_gradient(2**30, 2**30), outputs_and_gradient(1, 64), strict=True):
         assert torch.equal(in_pieces, at_once)
+        assert in_pieces.stride() == at_once.stride()
         assert in_pieces.dtype == dtype
         assert (in_pieces == 0).any()
+
+
+def test_pieces_of_masks_are_whole_random_words_and_are_gone_after_the_backward_pass(monkeypatch):
+    assert layers.PIECE % 4 == 0
+    monkeypatch.setattr(layers, "LARGE", 1)
+    y = Dropout(0.3)(torch.ones(100, requires_grad=True))
+    assert len(y.grad_fn.mask[0]) == 100
+    y.sum().backward()
+    assert y.grad_fn.mask is None
 
 
 def test_dropout_refuses_to_drop_everything():

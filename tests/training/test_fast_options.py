@@ -36,8 +36,8 @@ def assert_alike(plain, fast, tolerances):
         for name, loss in expected.items():
             torch.testing.assert_close(found[name], loss, rtol=of_losses, atol=of_losses / 10)
         if step == 0:
-            wanted, found = torch.cat(seen_by_plain), torch.cat(seen_by_fast)
-            assert (found - wanted).norm() <= of_gradients * wanted.norm()
+            wanted, actual = torch.cat(seen_by_plain), torch.cat(seen_by_fast)
+            assert (actual - wanted).norm() <= of_gradients * wanted.norm()
     assert all(p.grad is None for trainer in (plain, fast) for net in trainer._networks() for p in net.parameters())
 
 
