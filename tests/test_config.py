@@ -14,9 +14,9 @@ from ssgan_bench.config import (
     TrainConfig,
     digest,
     method_preset,
-    parse_run_config,
 )
 from ssgan_bench.methods.ssgan import SsganConfig
+from ssgan_bench.mistakes import parse_run_config
 
 CHANGES = {
     "data": {

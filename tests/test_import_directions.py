@@ -14,6 +14,7 @@ PACKAGE = Path(ssgan_bench.__file__).parent
 
 INTERNAL = {
     "config": set(),
+    "mistakes": {"config"},
     "seeding": set(),
     "objectives": set(),
     "networks": set(),
@@ -23,7 +24,7 @@ INTERNAL = {
     "training": {"methods", "data", "seeding", "config"},
     "evaluation": {"data"},
     "reporting": {"records", "config"},
-    "trials": {"training", "evaluation", "records", "data", "methods", "config", "seeding"},
+    "trials": {"training", "evaluation", "records", "data", "methods", "config", "mistakes", "seeding"},
     "command_line": {"config"},
     "study": {"command_line", "trials", "reporting", "records", "data", "config"},
     "report": {"command_line", "reporting", "records", "config"},
@@ -32,6 +33,7 @@ INTERNAL = {
 """By file or folder of the package: what else of the package it may import (itself it always may)."""
 EXTERNAL = {
     "config": {"pydantic"},
+    "mistakes": {"pydantic"},
     "seeding": {"torch", "numpy"},
     "objectives": {"torch"},
     "networks": {"torch"},

@@ -6,8 +6,9 @@ from typing import Any
 
 import ssgan_bench.methods  # noqa: F401  (makes the methods' configurations known)
 from ssgan_bench import PROTOCOL_VERSION
-from ssgan_bench.config import ConfigError, Mistake, RunConfig, digest, flatten, parse_run_config
+from ssgan_bench.config import ConfigError, RunConfig, digest, flatten
 from ssgan_bench.methods.base import Method, NetworkMethod
+from ssgan_bench.mistakes import Mistake, parse_run_config
 from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
 from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
 

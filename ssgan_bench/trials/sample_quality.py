@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssgan_bench.config import ConfigError, DataConfig, RunConfig
-from ssgan_bench.data.batches import scale_images
+from ssgan_bench.data.batches import images_at_once, scale_images
 from ssgan_bench.data.datasets import load
 from ssgan_bench.evaluation.reference_classifier import RECIPE, DamagedError, ReferenceClassifier, train_reference
 from ssgan_bench.evaluation.sample_distances import (
@@ -30,7 +30,6 @@ MAX_IMAGES = 2000
 """Generated and real images of one measurement; distances compare only at equal numbers."""
 MIN_IMAGES = 100
 """Fewer say more about chance than about a generator: covariances of 64 features need more than that already."""
-BATCH_SIZE = 500
 
 
 def reference_path(folder: Path, data: DataConfig, dataset_sha256: str) -> Path:
@@ -174,7 +173,7 @@ class SampleMeter:
         images = sample(real.num_images)
         if not torch.isfinite(images).all():
             return None
-        features, classes = self._classifier(torch.split(images, BATCH_SIZE))
+        features, classes = self._classifier(torch.split(images, images_at_once(self._image_size)))
         return SampleQuality(
             reference_classifier=self._name,
             reference_error_rate=real.reference_error_rate,
@@ -184,7 +183,8 @@ class SampleMeter:
         )
 
     def _scaled(self, images: Tensor) -> Iterator[Tensor]:
-        return (scale_images(batch, self._image_size) for batch in torch.split(images, BATCH_SIZE))
+        batches = torch.split(images, images_at_once(self._image_size))
+        return (scale_images(batch, self._image_size) for batch in batches)
 
 
 def _distances(features: Tensor, labels: Tensor, other_features: Tensor, other_classes: Tensor) -> SampleDistances:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ssgan_bench.config import Frozen, Mistake, Seed
+from ssgan_bench.config import Frozen, Seed
+from ssgan_bench.mistakes import Mistake
 from ssgan_bench.records.schema import Dimension
 
 NumTrials = Annotated[int, Field(ge=2, le=10_000)]

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from ssgan_bench.config import ConfigError, Frozen, Mistake, mistakes_in
+from ssgan_bench.config import ConfigError, Frozen
+from ssgan_bench.mistakes import Mistake, mistakes_in
 from ssgan_bench.records.schema import PublishedValue
 from ssgan_bench.trials.search_space import Search, SearchSize, space_mistakes
 

@@ -62,7 +62,7 @@ def test_epsilon_root_stands_under_the_root():
         mg = 0.999 * mg + 0.001 * gradient.double().square()
         update = 0.003 * (v / (1 - 0.5**t)) / torch.sqrt(mg / (1 - 0.999**t) + 1e-8)
         expected = expected - update
-        torch.testing.assert_close(network.weight.detach().double(), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(network.weight.detach().double(), expected, rtol=0, atol=1e-7)
     assert float(update.abs().max()) > 1e-3
 
 
