@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.data import download, folder
+from ssgan_bench.data.idx import read_idx
 from ssgan_bench.data.pinning import MANIFEST, PINNED, expected_digests, tensor_digests
 
 FOLDER_PREFIX = "folder:"
@@ -73,7 +74,7 @@ KNOWN = {
     "cifar10": DatasetInfo(50_000, 10_000, 3, 32, 10, _CIFAR),
 }
 
-# What reading damaged IDX, MAT or pickle files raises in torchvision, scipy and pickle.
+# What reading damaged IDX, MAT or pickle files raises in idx.py, torchvision, scipy and pickle.
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -180,16 +181,11 @@ def _read_digits() -> dict[str, Tensor]:
 
 
 def _read_idx(name: str, root: Path) -> dict[str, Tensor]:
-    # Not through torchvision's class: it prefers an old processed/*.pt, and does not say which file is bad.
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
     tensors: dict[str, Tensor] = {}
     for key in ("train_images", "train_labels", "test_images", "test_labels"):
-        path = _source(name, root, key)
         with _reading(name, root, key):
-            tensors[key] = (
-                read_image_file(str(path)).unsqueeze(1) if key.endswith("images") else read_label_file(str(path))
-            )
+            content = read_idx(_source(name, root, key))
+            tensors[key] = content.unsqueeze(1) if key.endswith("images") else content.long()
     return tensors
 
 

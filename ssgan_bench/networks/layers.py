@@ -3,6 +3,7 @@
 B batch, I inputs and O outputs of a dense layer.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -85,19 +86,32 @@ class Dropout(nn.Module):
             raise ValueError(f"dropout = {rate}: give a drop rate of at least 0 and below 1")
         self.rate, self.fast = rate, fast
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape and dtype of x."""
-        if not self.training or self.rate == 0.0:
-            return x
-        if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return F.dropout(x, self.rate)
+    def forward(self, x: Tensor, leaky_slope: float | None = None) -> Tensor:
+        """Keep the shape and dtype of x.
+
+        Args:
+            x: any shape.
+            leaky_slope: of a leaky ReLU that comes first and, like PyTorch's in place, overwrites x; None for none.
+        """
+        if self.training and self.rate > 0.0 and self._draws_masks(x):
+            return self._drop(x, leaky_slope)
+        if leaky_slope is not None:
+            x = F.leaky_relu(x, leaky_slope, inplace=True)
+        return F.dropout(x, self.rate, self.training)
+
+    def _draws_masks(self, x: Tensor) -> bool:
+        return self.fast and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+    def _drop(self, x: Tensor, leaky_slope: float | None) -> Tensor:
         threshold = min(round(self.rate * 2**16), 2**16 - 1)  # of the 2^16 patterns, those that drop an element
         kept, scale = _draw_kept(x.numel(), threshold), np.float32(2**16 / (2**16 - threshold))
         # In the order in which x lies in memory: a mask of another memory format is slow to multiply with.
         strides = torch.empty_like(x, device="meta").stride()
         if x.numel() >= LARGE:
-            dropped: Tensor = _MaskedInPieces.apply(x, kept, scale, strides)
+            dropped: Tensor = _DroppedInPieces.apply(x, kept, scale, strides, leaky_slope)
             return dropped
+        if leaky_slope is not None:
+            x = F.leaky_relu(x, leaky_slope, inplace=True)
         return x * _mask(kept, scale, x.dtype).as_strided(x.shape, strides)
 
 
@@ -105,10 +119,10 @@ def _draw_kept(count: int, threshold: int) -> NDArray[np.bool_]:
     """Draw which of `count` elements are kept; seeded by the global generator."""
     words = np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_()))
     kept = np.empty(count, dtype=np.bool_)
-    for start in range(0, count, PIECE):
-        piece = kept[start : start + PIECE]
-        bits = words.random_raw((len(piece) + 3) // 4).view(np.uint16)[: len(piece)]
-        np.greater_equal(bits, threshold, out=piece)
+    for piece in _pieces(count):
+        part = kept[piece]
+        bits = words.random_raw((len(part) + 3) // 4).view(np.uint16)[: len(part)]
+        np.greater_equal(bits, threshold, out=part)
     return kept
 
 
@@ -116,39 +130,66 @@ def _mask(kept: NDArray[np.bool_], scale: np.float32, dtype: torch.dtype) -> Ten
     return torch.from_numpy(kept * scale).to(dtype)
 
 
-class _MaskedInPieces(torch.autograd.Function):
-    """The product of a layer and its mask, which stays a byte per element from the forward to the backward pass.
+class _DroppedInPieces(torch.autograd.Function):
+    """Dropout of a large layer, after a leaky ReLU or not; its mask stays a byte per element until the backward pass.
 
-    As numbers the masks would be a third of what a step of the article's networks keeps for its backward pass. Pieces
-    of them stay in the processor's cache. Smaller layers are slower this way (LOG.md).
+    As numbers the masks would be a third of what a step of the article's networks keeps for its backward pass, and the
+    outputs of the leaky ReLU another: their signs are those of what was not dropped, so they are overwritten. Pieces
+    stay in the processor's cache. Smaller layers are slower this way (LOG.md).
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: NDArray[np.bool_], scale: np.float32, strides: tuple[int, ...]) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kept: NDArray[np.bool_],
+        scale: np.float32,
+        strides: tuple[int, ...],
+        leaky_slope: float | None,
+    ) -> Tensor:
         """Keep the shape and dtype of x; elements of `kept` and of the result are in the order of `strides`."""
-        ctx.mask = kept, scale, strides
-        return _masked(x, kept, scale, strides)
+        overwrites = leaky_slope is not None and x.stride() == strides
+        result = x if overwrites else torch.empty_strided(x.shape, strides, dtype=x.dtype)
+        if x.stride() != strides:
+            x = result.copy_(x)
+        source, target = _in_memory_order(x), _in_memory_order(result)
+        for piece in _pieces(len(target)):
+            part = source[piece]
+            if leaky_slope is not None:
+                part = F.leaky_relu(part, leaky_slope, inplace=True)
+            torch.mul(part, _mask(kept[piece], scale, x.dtype), out=target[piece])
+        if overwrites:
+            ctx.mark_dirty(result)
+        ctx.mask, ctx.leaky_slope = (kept, scale, strides), leaky_slope
+        ctx.save_for_backward(*([] if leaky_slope is None else [result]))
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Mask the gradient likewise, in its own memory order: what follows sums in that order."""
-        gradient = gradients[0]
-        masked = _masked(gradient, *ctx.mask)
+        """Return a gradient in the memory order in which the plain layers would: what follows sums in that order."""
+        gradient, (kept, scale, strides) = gradients[0], ctx.mask
         ctx.mask = None  # or it would live as long as the losses
-        if masked.stride() != gradient.stride():
-            masked = torch.empty_like(gradient).copy_(masked)
-        return masked, None, None, None
+        result = torch.empty_strided(gradient.shape, strides, dtype=gradient.dtype)
+        source = gradient if gradient.stride() == strides else result.copy_(gradient)
+        source, target = _in_memory_order(source), _in_memory_order(result)
+        signs = [_in_memory_order(saved) for saved in ctx.saved_tensors]
+        for piece in _pieces(len(target)):
+            part = torch.mul(source[piece], _mask(kept[piece], scale, source.dtype), out=target[piece])
+            if signs:
+                torch.ops.aten.leaky_relu_backward.grad_input(
+                    part, signs[0][piece], ctx.leaky_slope, True, grad_input=part
+                )
+        if not signs and result.stride() != gradient.stride():
+            result = torch.empty_like(gradient).copy_(result)
+        return result, None, None, None, None
 
 
-def _masked(x: Tensor, kept: NDArray[np.bool_], scale: np.float32, strides: tuple[int, ...]) -> Tensor:
-    result = torch.empty_strided(x.shape, strides, dtype=x.dtype)
-    if x.stride() != strides:
-        x = result.copy_(x)
-    source, target = (tensor.as_strided((tensor.numel(),), (1,)) for tensor in (x, result))
-    for start in range(0, len(target), PIECE):
-        piece = slice(start, start + PIECE)
-        torch.mul(source[piece], _mask(kept[piece], scale, x.dtype), out=target[piece])
-    return result
+def _in_memory_order(x: Tensor) -> Tensor:
+    return x.as_strided((x.numel(),), (1,))
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    return (slice(start, start + PIECE) for start in range(0, count, PIECE))
 
 
 class ConvTransposeOfOnePixel(nn.ConvTranspose2d):

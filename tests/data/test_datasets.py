@@ -22,6 +22,7 @@ from small_sets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx
 from ssgan_bench.config import ConfigError
 from ssgan_bench.data import datasets, download, pinning
 from ssgan_bench.data.datasets import DatasetInfo, data_root, describe, load, prepare
+from ssgan_bench.data.idx import read_idx
 
 GENUINE_MNIST = Path(__file__).parents[3] / "shared" / "data" / "MNIST" / "raw"
 
@@ -323,6 +324,27 @@ def test_root_is_the_argument_else_the_environment_else_the_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert data_root(None).name == "data"
     assert "ssgan-bench" in str(data_root(None))
+
+
+@pytest.mark.parametrize("file", [TRAIN_IMAGES, TEST_LABELS])
+def test_idx_files_are_read_as_torchvision_reads_them(fashion_root: Path, file: str) -> None:
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
+    path = fashion_root / "FashionMNIST/raw" / file
+    assert torch.equal(read_idx(path), read_sn3_pascalvincent_tensor(str(path)))
+
+
+def test_reading_idx_files_imports_no_torchvision(fashion_root: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from ssgan_bench.data.datasets import KNOWN, DatasetInfo, load\n"
+        f"KNOWN['fashion_mnist'] = {datasets.KNOWN['fashion_mnist']!r}\n"
+        f"load('fashion_mnist', Path({str(fashion_root)!r}))\n"
+        "print([m for m in ('torchvision', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_planning_imports_neither_torchvision_nor_sklearn() -> None:
