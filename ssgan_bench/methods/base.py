@@ -4,7 +4,7 @@ The other kind, fitted once and without a network, is in classical.py.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -63,8 +63,16 @@ class NetworkMethod(Method):
         """Refuse nothing: what networks need, `RunConfig` and `Batches` have checked."""
 
     @abstractmethod
+    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
+        """Compute the terms of the discriminator's update; z (B, Z) is None without a generator.
+
+        Terms of one pass through the discriminator come together: training takes their gradients, and so frees what the
+        pass kept in memory, before it asks for those of the next.
+        """
+
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
-        """Compute the terms of the discriminator's update; z (B, Z) is None without a generator."""
+        """Compute all `discriminator_parts` at once, to look at."""
+        return {name: term for part in self.discriminator_parts(real, z) for name, term in part.items()}
 
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         """Compute the terms of the generator's update, after the discriminator's."""

@@ -7,7 +7,7 @@ Preset `article` is the article's system (K+1 logits with the R/F neuron first; 
 is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matching only).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -129,7 +129,7 @@ class Ssgan(NetworkMethod):
             isinstance(layer, nn.BatchNorm2d | ShiftBatchNorm) for layer in self.discriminator.modules()
         )
 
-    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
+    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
         assert self.generator is not None
         # The generator is not updated here, but its batch-norm statistics move; reused, its images need their graph.
         with torch.set_grad_enabled(self.options.reuse_generated_images):
@@ -137,20 +137,25 @@ class Ssgan(NetworkMethod):
         self._generated_images = generated_images if self.options.reuse_generated_images else None
         fake_images = generated_images.detach()
         if self.options.real_and_fake == "joint":
-            on_both = self._discriminate_together(real.images, fake_images)
-            (features_on_real, logits_on_real), (_, logits_on_fake) = on_both
+            (_, logits_on_real), (_, logits_on_fake) = self._discriminate_together(real.images, fake_images)
+            yield self._losses_on_real(real, logits_on_real) | self._losses_on_fake(logits_on_fake)
         else:
             features_on_real, logits_on_real = self.discriminator(real.images)
+            if self.options.reuse_real_features:
+                self._real_features = features_on_real.detach()[real.unlabeled]
+            yield self._losses_on_real(real, logits_on_real)
             _, logits_on_fake = self.discriminator(fake_images)
-        self._real_features = features_on_real.detach()[real.unlabeled] if self.options.reuse_real_features else None
-        on_real, on_fake = self.real_logit(logits_on_real), self.real_logit(logits_on_fake)
-        weight = self.options.real_fake_weight
+            yield self._losses_on_fake(logits_on_fake)
+
+    def _losses_on_real(self, real: RealBatch, logits: Tensor) -> Losses:
         losses = {
-            "supervised_loss": self.cross_entropy(logits_on_real, real.labels, real.labeled_mask),
-            "real_loss": weight * real_loss(on_real[real.unlabeled]),
-            "fake_loss": weight * fake_loss(on_fake),
+            "supervised_loss": self.cross_entropy(logits, real.labels, real.labeled_mask),
+            "real_loss": self.options.real_fake_weight * real_loss(self.real_logit(logits)[real.unlabeled]),
         }
-        return losses | consistency_losses(self, self.options, real, logits_on_real)
+        return losses | consistency_losses(self, self.options, real, logits)
+
+    def _losses_on_fake(self, logits: Tensor) -> Losses:
+        return {"fake_loss": self.options.real_fake_weight * fake_loss(self.real_logit(logits))}
 
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         assert self.generator is not None

@@ -1,5 +1,6 @@
 """Supervised only: the discriminator's trunk with K logits, trained on the labels alone. The usual baseline."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from torch import Tensor
@@ -28,9 +29,9 @@ class Supervised(NetworkMethod):
         )
         self.generator = None
 
-    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
+    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
         _, logits = self.discriminator(real.images)
-        return {"supervised_loss": cross_entropy_class_logits(logits, real.labels, real.labeled_mask)}
+        yield {"supervised_loss": cross_entropy_class_logits(logits, real.labels, real.labeled_mask)}
 
     def class_logits(self, logits: Tensor) -> Tensor:
         return logits

@@ -8,7 +8,7 @@ networks are in evaluation mode while the caller holds the snapshot. For the sam
 of a random generator: given to `train` again, it leads to the same losses and weights, on a CPU bit by bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +62,20 @@ class Snapshot:
     before the next snapshot. None for a method without steps."""
 
 
-def update(optimizer: Adam, network: nn.Module, losses: Losses) -> Losses:
-    """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
-    total = torch.stack(list(losses.values())).sum()
-    # Naming the inputs keeps autograd from computing gradients of the other network's weights.
-    torch.autograd.backward(total, inputs=list(network.parameters()))
+def update(optimizer: Adam, network: nn.Module, parts: Iterable[Losses]) -> Losses:
+    """Take one gradient step of `network` alone on the sum of the terms of all parts; returns them detached.
+
+    The gradient of each part is added before the next is asked for.
+    """
+    terms: Losses = {}
+    for losses in parts:
+        total = torch.stack(list(losses.values())).sum()
+        # Naming the inputs keeps autograd from computing gradients of the other network's weights.
+        torch.autograd.backward(total, inputs=list(network.parameters()))
+        terms |= {name: term.detach() for name, term in losses.items()}
     optimizer.step()
     optimizer.zero_grad()
-    return {name: term.detach() for name, term in losses.items()}
+    return terms
 
 
 class Trainer:
@@ -165,14 +171,22 @@ class Trainer:
 
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
         method = self.method
-        with self._passes():
-            losses = method.discriminator_losses(real, None if z is None else z[0])
-        terms = update(self.optimizers[0], method.discriminator, losses)
+        parts = method.discriminator_parts(real, None if z is None else z[0])
+        terms = update(self.optimizers[0], method.discriminator, self._in_passes(parts))
         if method.generator is not None and z is not None:
             with self._passes():
                 losses = method.generator_losses(real, z[-1])
-            terms |= update(self.optimizers[1], method.generator, losses)
+            terms |= update(self.optimizers[1], method.generator, [losses])
         return terms
+
+    def _in_passes(self, parts: Iterator[Losses]) -> Iterator[Losses]:
+        """Compute each part in the configured precision, but not what is done with it in between."""
+        while True:
+            with self._passes():
+                losses = next(parts, None)
+            if losses is None:
+                return
+            yield losses
 
     def set_training(self, training: bool) -> None:
         """Switch dropout, noise and batch statistics on or off."""

@@ -100,8 +100,8 @@ def with_bad_loss(monkeypatch, method_name, bad_step, value):
     original = getattr(Ssgan, method_name)
     calls = iter(range(1, 10_000))
 
-    def losses(self, real, z):
-        terms = original(self, real, z)
+    def losses(self, *inputs):
+        terms = original(self, *inputs)
         name = next(iter(terms))
         return {**terms, name: terms[name] * value} if next(calls) == bad_step else terms
 
@@ -110,7 +110,7 @@ def with_bad_loss(monkeypatch, method_name, bad_step, value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("bad_step", [1, 4, 5, 6, 12])
-@pytest.mark.parametrize("update", ["discriminator_losses", "generator_losses"])
+@pytest.mark.parametrize("update", ["_losses_on_real", "_losses_on_fake", "generator_losses"])
 def test_a_non_finite_loss_is_reported_with_its_own_step(monkeypatch, update, bad_step, value):
     with_bad_loss(monkeypatch, update, bad_step, value)
     config = tiny_config(train={"epochs": 2, "evaluations": 3})  # at steps 4, 8 and 12
@@ -121,7 +121,7 @@ def test_a_non_finite_loss_is_reported_with_its_own_step(monkeypatch, update, ba
 
 
 def test_snapshots_before_the_divergence_are_kept(monkeypatch):
-    with_bad_loss(monkeypatch, "discriminator_losses", 7, math.nan)
+    with_bad_loss(monkeypatch, "_losses_on_real", 7, math.nan)
     config = tiny_config(train={"epochs": 2, "evaluations": 3})
     snapshots = train(config, tiny_batches(config, images=textured_images()), NUM_CLASSES)
     first = next(snapshots)
@@ -220,14 +220,37 @@ def test_each_update_changes_one_networks_weights_and_both_networks_statistics(u
     trainer = tiny_trainer(tiny_config(method=ARTICLE, network={"dropout": 0.0}))
     method, real, z = trainer.method, trainer.batches(0), trainer.latent("z", 8, 0)
     before = [weights_and_statistics(network) for network in networks_of(trainer)]
-    losses = (method.discriminator_losses, method.generator_losses)[updated](real, z)
-    update(trainer.optimizers[updated], networks_of(trainer)[updated], losses)
+    parts = [method.generator_losses(real, z)] if updated else method.discriminator_parts(real, z)
+    update(trainer.optimizers[updated], networks_of(trainer)[updated], parts)
     after = [weights_and_statistics(network) for network in networks_of(trainer)]
     for number, ((old, old_statistics), (new, new_statistics)) in enumerate(zip(before, after, strict=True)):
         assert changed(old, new) == {number == updated}
         assert changed(old_statistics, new_statistics) == {True}
     other = networks_of(trainer)[1 - updated]
     assert all(weight.grad is None for weight in other.parameters())  # nor does it compute them
+
+
+def test_an_update_sums_its_parts_and_forgets_each_before_the_next():
+    network = torch.nn.Linear(3, 1)
+    gradients = []
+
+    class Optimizer:
+        def step(self):
+            gradients.append(network.weight.grad.clone())
+
+        def zero_grad(self):
+            network.zero_grad()
+
+    def parts():
+        for factor in (2.0, 3.0):
+            loss = (factor * network.weight.square()).sum()
+            yield {f"times {factor}": loss}
+            with pytest.raises(RuntimeError, match="a second time"):  # what its gradient needs is gone
+                loss.backward()
+
+    terms = update(Optimizer(), network, parts())
+    assert terms.keys() == {"times 2.0", "times 3.0"}
+    torch.testing.assert_close(gradients, [10 * network.weight.detach()])
 
 
 def test_the_generator_learns_from_the_updated_discriminator():
