@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssgan_bench.networks import layers
+from ssgan_bench.networks import conv, layers
 from ssgan_bench.networks.conv import KERNEL_AND_PADDING, Discriminator, Generator
 from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToOneChannel, Dropout, init_weights
 
@@ -335,6 +335,27 @@ def test_pieces_of_masks_are_whole_random_words_and_are_gone_after_the_backward_
     assert len(y.grad_fn.mask[0]) == 100
     y.sum().backward()
     assert y.grad_fn.mask is None
+
+
+@pytest.mark.parametrize("normalization", ["batch", "weight", "none"])
+def test_a_large_batch_goes_through_the_first_layers_in_pieces(monkeypatch, normalization):
+    network = Discriminator(16, width=4, dropout=0.0, normalization=normalization)
+    init_weights(network, seeded())
+    images = torch.randn(7, 1, 16, 16, generator=seeded(1))
+    seen = []
+    network.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+
+    def outputs_and_gradients(piece):
+        monkeypatch.setattr(conv, "PIECE", piece)
+        features, logits = network(images)
+        gradients = torch.autograd.grad(features.square().sum() + logits.square().sum(), list(network.parameters()))
+        return features, logits, *gradients
+
+    outputs_of_one = 4 * 8 * 8
+    at_once, in_pieces = outputs_and_gradients(7 * outputs_of_one), outputs_and_gradients(3 * outputs_of_one)
+    assert seen == [7, 3, 3, 1]
+    for expected, actual in zip(at_once, in_pieces, strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_dropout_refuses_to_drop_everything():
