@@ -20,6 +20,7 @@ from ssgan_bench.data.batches import Batches, RealBatch, images_at_once
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
+from ssgan_bench.training.allocator import return_surplus
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
 from ssgan_bench.training.optimizer import Adam, learning_rate_at, make_optimizer
@@ -167,6 +168,7 @@ class Trainer:
         terms = update(real, z) if self._graph is None else self._graph(update, real, z)
         if self.average is not None:
             self.average.update(self.method.discriminator)
+        return_surplus()
         return terms
 
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:

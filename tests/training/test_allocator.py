@@ -37,6 +37,35 @@ def test_large_tensors_reuse_the_memory_of_freed_ones():
     assert 10 * page_faults("kept") < returned
 
 
+SURPLUS = """
+import os, sys
+import torch
+from ssgan_bench.training.allocator import STATM, keep_freed_memory, return_surplus
+
+MIB = 2**20
+if not keep_freed_memory() or not STATM.exists():
+    sys.exit(3)
+
+
+def resident():
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
+large, post = torch.ones(800 * MIB // 4), torch.ones(1000)  # what stays, above: the heap's end is not free
+in_use = return_surplus(200 * MIB)
+before = resident()
+del large
+print(in_use, return_surplus(2**40), return_surplus(200 * MIB), before - resident() > 700, return_surplus(200 * MIB))
+"""
+
+
+def test_a_process_returns_what_it_keeps_free_once_that_is_much():
+    done = subprocess.run([sys.executable, "-c", SURPLUS], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip("the C library is not glibc, or the system not Linux")
+    assert done.stdout.split() == ["False", "False", "True", "True", "False"], done.stderr
+
+
 EPOCHS = """
 import gc
 import resource
