@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToOneChannel, Dropout
+from ssgan_bench.networks.layers import Dropout
+from ssgan_bench.networks.products import ConvOfFewPositions, ConvTransposeOfPatches, ConvTransposeToOneChannel
 
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
@@ -76,6 +77,8 @@ class Discriminator(nn.Module):
 
         def conv(num_in: int, num_out: int, stride: int) -> nn.Conv2d:
             kernel, padding = KERNEL_AND_PADDING[stride]
+            if padding == 0:
+                return ConvOfFewPositions(num_in, num_out, kernel, stride)
             return nn.Conv2d(num_in, num_out, kernel, stride, padding)
 
         def norm(num_channels: int) -> nn.Module:
@@ -87,7 +90,7 @@ class Discriminator(nn.Module):
         self.norm2 = norm(2 * width)
         self.conv3 = conv(2 * width, 4 * width, third)
         self.norm3 = norm(4 * width)
-        self.conv4 = nn.Conv2d(4 * width, 8 * width, kernel_size=3)
+        self.conv4 = ConvOfFewPositions(4 * width, 8 * width, kernel_size=3, stride=1)
         self.dropout = Dropout(dropout, fast=fast_dropout)
         self.head = nn.Linear(8 * width, num_logits)
         if normalization == "weight":
@@ -141,11 +144,13 @@ class Generator(nn.Module):
 
         def deconv(num_in: int, num_out: int, factor: int) -> nn.ConvTranspose2d:
             kernel, padding = KERNEL_AND_PADDING[factor]
+            if padding == 0:
+                return ConvTransposeOfPatches(num_in, num_out, kernel)
             return nn.ConvTranspose2d(num_in, num_out, kernel, factor, padding)
 
         first, second, third = reversed(_strides(image_size))
         self.latent_dim = latent_dim
-        self.deconv1 = ConvTransposeOfOnePixel(latent_dim, 4 * width, kernel_size=4)
+        self.deconv1 = ConvTransposeOfPatches(latent_dim, 4 * width, kernel_size=4)
         self.norm1 = _batch_norm(4 * width, norm_momentum)
         self.deconv2 = deconv(4 * width, 2 * width, first)
         self.norm2 = _batch_norm(2 * width, norm_momentum)

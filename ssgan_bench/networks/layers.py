@@ -192,42 +192,6 @@ def _pieces(count: int) -> Iterator[slice]:
     return (slice(start, start + PIECE) for start in range(0, count, PIECE))
 
 
-class ConvTransposeOfOnePixel(nn.ConvTranspose2d):
-    """Transposed convolution of a 1x1 input: a matrix product.
-
-    With its backward pass three times as fast as oneDNN's on a CPU with AVX2 (LOG.md).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
-        super().__init__(in_channels, out_channels, kernel_size)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (B, I, 1, 1) to (B, O, kernel_size, kernel_size)."""
-        assert self.bias is not None
-        images: Tensor = (x.flatten(1) @ self.weight.flatten(1)).reshape(-1, *self.weight.shape[1:])
-        return images + self.bias.to(images.dtype).view(-1, 1, 1)
-
-
-class ConvTransposeToOneChannel(nn.ConvTranspose2d):
-    """Transposed convolution to one channel that doubles the side; on a CPU a matrix product and a sum of overlaps.
-
-    With its backward pass faster than oneDNN's on a CPU with AVX2, which for three channels it would not be (LOG.md).
-    """
-
-    def __init__(self, in_channels: int):
-        super().__init__(in_channels, 1, kernel_size=4, stride=2, padding=1)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (B, I, H, W) to (B, 1, 2 * H, 2 * W)."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        assert self.bias is not None
-        taps = self.weight.flatten(1).t().expand(len(x), -1, -1)  # (B, 16, I)
-        columns = torch.bmm(taps, x.flatten(2))  # (B, 16, H * W)
-        images = F.fold(columns, (2 * x.shape[2], 2 * x.shape[3]), kernel_size=4, stride=2, padding=1)
-        return images + self.bias.to(images.dtype)
-
-
 class WeightNormLinear(nn.Module):
     """Dense layer y = x w + b with columns w_o = scale_o * direction_o / |direction_o|.
 

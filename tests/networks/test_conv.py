@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssgan_bench.networks import conv, layers
+from ssgan_bench.networks import conv, layers, products
 from ssgan_bench.networks.conv import KERNEL_AND_PADDING, Discriminator, Generator
-from ssgan_bench.networks.layers import ConvTransposeOfOnePixel, ConvTransposeToOneChannel, Dropout, init_weights
+from ssgan_bench.networks.layers import Dropout, init_weights
+from ssgan_bench.networks.products import ConvOfFewPositions, ConvTransposeOfPatches, ConvTransposeToOneChannel
 
 
 def seeded(seed=0):
@@ -27,18 +28,27 @@ def num_parameters(network):
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 2e-2)], ids=str)
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [(torch.float64, 1e-10), (torch.float32, 1e-6), (torch.bfloat16, 2e-2)],
+    ids=str,
+)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
-    ("layer", "side"),
-    [(ConvTransposeOfOnePixel(7, 3, 4), 1), (ConvTransposeToOneChannel(7), 5)],
-    ids=["of one pixel", "to one channel"],
+    ("layer", "plain", "side"),
+    [
+        (ConvOfFewPositions(7, 3, 3, 1), torch.nn.Conv2d(7, 3, 3), 4),
+        (ConvOfFewPositions(7, 3, 4, 4), torch.nn.Conv2d(7, 3, 4, 4), 8),
+        (ConvTransposeOfPatches(7, 3, 4), torch.nn.ConvTranspose2d(7, 3, 4), 1),
+        (ConvTransposeOfPatches(7, 3, 4), torch.nn.ConvTranspose2d(7, 3, 4, 4), 3),
+        (ConvTransposeToOneChannel(7), torch.nn.ConvTranspose2d(7, 1, 4, 2, 1), 5),
+    ],
+    ids=["3x3", "patches", "transposed of one pixel", "transposed patches", "transposed to one channel"],
 )
-def test_rearranged_transposed_convolutions_are_pytorchs(layer, side, memory_format, precision, tolerance):
-    layer = copy.deepcopy(layer).double()
+def test_convolutions_as_products_are_pytorchs(monkeypatch, layer, plain, side, memory_format, precision, tolerance):
+    monkeypatch.setattr(products, "MANY_WEIGHTS", 0)
+    layer, plain = copy.deepcopy(layer).double(), copy.deepcopy(plain).double()
     torch.nn.init.normal_(layer.bias, generator=seeded())
-    geometry = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-    plain = torch.nn.ConvTranspose2d(*geometry).double()
     plain.load_state_dict(layer.state_dict())
     layer.to(precision).to(memory_format=memory_format)
     images = torch.randn(3, 7, side, side, generator=seeded(), dtype=torch.float64)
@@ -49,8 +59,24 @@ def test_rearranged_transposed_convolutions_are_pytorchs(layer, side, memory_for
         gradients = torch.autograd.grad((weights * y.square()).sum(), [x, network.weight, network.bias])
         results.append([tensor.double() for tensor in (y, *gradients)])
         assert y.dtype == x.dtype
+        is_product = "Convolution" not in y.grad_fn.name()
+        if network is plain:
+            assert not is_product
+        elif precision == torch.float32 and memory_format == torch.contiguous_format:
+            assert is_product
+            assert y.is_contiguous()
     for found, expected in zip(*results, strict=True):
         assert (found - expected).norm() <= tolerance * expected.norm()
+
+
+def test_few_weights_and_bfloat16_passes_are_left_to_pytorch():
+    images = torch.randn(2, 8, 4, 4, generator=seeded())
+    assert "Convolution" in ConvOfFewPositions(8, 4, 3, 1)(images).grad_fn.name()
+    with torch.autocast("cpu", torch.bfloat16):
+        layer = ConvOfFewPositions(8, 4096, 3, 1)
+        assert layer.weight.numel() >= products.MANY_WEIGHTS
+        assert "Convolution" in layer(images).grad_fn.name()
+    assert "Convolution" not in layer(images).grad_fn.name()
 
 
 @pytest.mark.parametrize("image_size", [16, 32, 64])
@@ -140,7 +166,7 @@ def test_same_padding_of_a_4x4_kernel_at_stride_1_is_asymmetric():
 @pytest.mark.parametrize("image_size", [16, 32, 64])
 def test_every_layer_uses_a_kernel_that_pads_symmetrically(network, image_size):
     layers = [m for m in network(image_size, width=4).modules() if hasattr(m, "stride")]
-    inner = [m for m in layers if m.padding != (0, 0) or m.stride != (1, 1)]  # all but the 'valid' one
+    inner = layers[:-1] if network is Discriminator else layers[1:]  # all but the 'valid' one
     assert len(inner) == 3
     for layer in inner:
         assert (layer.kernel_size[0], layer.padding[0]) == KERNEL_AND_PADDING[layer.stride[0]]
