@@ -11,7 +11,7 @@ NEVER = -1
 STATM = Path("/proc/self/statm")
 LIBRARIES = 400 * 2**20
 """Bytes of PyTorch's code and the like, beside the heap."""
-MOST_FREE = 850 * 2**20
+MOST_FREE = 600 * 2**20
 """Bytes that a process may keep free."""
 
 
