@@ -38,14 +38,17 @@ class ConvOfFewPositions(nn.Conv2d):
         """Map (B, I, H, W) to (B, O, h, w)."""
         if not _pays(x, self.weight):
             return super().forward(x)
-        kernel, stride = self.kernel_size, self.stride
-        height, width = ((size - kernel[0]) // stride[0] + 1 for size in x.shape[2:])
-        columns = F.unfold(x, kernel, stride=stride)  # (B, I * k * k, h * w)
-        rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        height, width = ((size - kernel) // stride + 1 for size in x.shape[2:])
+        if (kernel * height, kernel * width) == x.shape[2:]:  # they do not overlap: each number goes to one row
+            blocks = x.view(len(x), self.in_channels, height, kernel, width, kernel).permute(0, 2, 4, 1, 3, 5)
+        else:
+            blocks = F.unfold(x, kernel, stride=stride).transpose(1, 2)  # (B, h * w, I * k * k)
+        rows = blocks.reshape(-1, self.weight[0].numel())
         pixels = F.linear(rows, self.weight.flatten(1), self.bias)
         # In one piece: as a view this would have the memory format channels_last, and so would all that follows.
-        images = pixels.view(len(x), height * width, -1).transpose(1, 2).contiguous()
-        return images.view(len(x), -1, height, width)
+        images = pixels.view(len(x), height * width, self.out_channels).transpose(1, 2).contiguous()
+        return images.view(len(x), self.out_channels, height, width)
 
 
 class ConvTransposeOfPatches(nn.ConvTranspose2d):
@@ -66,7 +69,7 @@ class ConvTransposeOfPatches(nn.ConvTranspose2d):
         rows = x.flatten(2).transpose(1, 2).reshape(-1, x.shape[1])
         patches = (rows @ self.weight.flatten(1)).view(len(x), height, width, *self.weight.shape[1:])
         side = self.kernel_size[0]
-        images = patches.permute(0, 3, 1, 4, 2, 5).reshape(len(x), -1, side * height, side * width)
+        images = patches.permute(0, 3, 1, 4, 2, 5).reshape(len(x), self.out_channels, side * height, side * width)
         return images + self.bias.to(images.dtype).view(-1, 1, 1)
 
 

@@ -39,11 +39,19 @@ def num_parameters(network):
     [
         (ConvOfFewPositions(7, 3, 3, 1), torch.nn.Conv2d(7, 3, 3), 4),
         (ConvOfFewPositions(7, 3, 4, 4), torch.nn.Conv2d(7, 3, 4, 4), 8),
+        (ConvOfFewPositions(7, 3, 4, 4), torch.nn.Conv2d(7, 3, 4, 4), 9),
         (ConvTransposeOfPatches(7, 3, 4), torch.nn.ConvTranspose2d(7, 3, 4), 1),
         (ConvTransposeOfPatches(7, 3, 4), torch.nn.ConvTranspose2d(7, 3, 4, 4), 3),
         (ConvTransposeToOneChannel(7), torch.nn.ConvTranspose2d(7, 1, 4, 2, 1), 5),
     ],
-    ids=["3x3", "patches", "transposed of one pixel", "transposed patches", "transposed to one channel"],
+    ids=[
+        "3x3",
+        "patches",
+        "patches and a rest",
+        "transposed of one pixel",
+        "transposed patches",
+        "transposed to one channel",
+    ],
 )
 def test_convolutions_as_products_are_pytorchs(monkeypatch, layer, plain, side, memory_format, precision, tolerance):
     monkeypatch.setattr(products, "MANY_WEIGHTS", 0)
