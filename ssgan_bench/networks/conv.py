@@ -25,9 +25,6 @@ from ssgan_bench.networks.products import ConvOfFewPositions, ConvTransposeOfPat
 LEAKY_SLOPE = 0.2
 KERNEL_AND_PADDING = {1: (3, 1), 2: (4, 1), 4: (4, 0)}
 """By stride: kernel side and padding for which TensorFlow's 'same' is symmetric."""
-PIECE = 2**23
-"""Outputs of the first convolution that a CPU computes at once, with what follows up to the first batch norm: 64 images
-of the article's networks. The gradient of a whole batch would take several copies of the largest layer (LOG.md)."""
 STRIDES = {16: (2, 2, 1), 32: (2, 2, 2), 64: (2, 2, 4)}
 """By image size: strides of the first three convolutions, which end at 4x4 pixels."""
 
@@ -99,20 +96,12 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, C, H, W) in [-1, 1] to features (B, 8 * width) and logits (B, num_logits)."""
-        pieces = [self.conv2(self.dropout(self.conv1(piece), LEAKY_SLOPE)) for piece in self._pieces(images)]
-        x = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        x = self.conv2(self.dropout(self.conv1(images), LEAKY_SLOPE))
         x = self.dropout(self.norm2(F.leaky_relu(x, LEAKY_SLOPE, inplace=True)))
         x = self.dropout(self.norm3(F.leaky_relu(self.conv3(x), LEAKY_SLOPE, inplace=True)))  # (B, 4 * width, 4, 4)
         x = F.leaky_relu(self.conv4(x), LEAKY_SLOPE, inplace=True)  # no batch norm and no dropout: these are matched
         features = x.mean(dim=(2, 3))
         return features, self.head(features)
-
-    def _pieces(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Split a large batch on a CPU; up to the first batch norm no image feels another."""
-        if images.device.type != "cpu":
-            return (images,)
-        per_image = self.conv1.out_channels * (images.shape[-1] // self.conv1.stride[0]) ** 2
-        return torch.split(images, max(1, PIECE // per_image))
 
 
 class Generator(nn.Module):

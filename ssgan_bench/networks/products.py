@@ -36,16 +36,18 @@ class ConvOfFewPositions(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, I, H, W) to (B, O, h, w)."""
-        if not _pays(x, self.weight):
-            return super().forward(x)
+        weight = self.weight  # once: with weight norm it is computed whenever it is asked for
+        if not _pays(x, weight):
+            plain: Tensor = self._conv_forward(x, weight, self.bias)
+            return plain
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = ((size - kernel) // stride + 1 for size in x.shape[2:])
         if (kernel * height, kernel * width) == x.shape[2:]:  # they do not overlap: each number goes to one row
             blocks = x.view(len(x), self.in_channels, height, kernel, width, kernel).permute(0, 2, 4, 1, 3, 5)
         else:
             blocks = F.unfold(x, kernel, stride=stride).transpose(1, 2)  # (B, h * w, I * k * k)
-        rows = blocks.reshape(-1, self.weight[0].numel())
-        pixels = F.linear(rows, self.weight.flatten(1), self.bias)
+        rows = blocks.reshape(-1, weight[0].numel())
+        pixels = F.linear(rows, weight.flatten(1), self.bias)
         # In one piece: as a view this would have the memory format channels_last, and so would all that follows.
         images = pixels.view(len(x), height * width, self.out_channels).transpose(1, 2).contiguous()
         return images.view(len(x), self.out_channels, height, width)

@@ -3,16 +3,15 @@
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """Numbers of the options in glibc's malloc.h."""
 NEVER = -1
 STATM = Path("/proc/self/statm")
-LIBRARIES = 400 * 2**20
-"""Bytes of PyTorch's code and the like, beside the heap."""
-MOST_FREE = 600 * 2**20
-"""Bytes that a process may keep free."""
+SURPLUS = 600 * 2**20
+"""Bytes by which a process may grow before it gives back what is free."""
 
 
 def keep_freed_memory() -> bool:
@@ -20,7 +19,7 @@ def keep_freed_memory() -> bool:
 
     glibc maps every tensor of more than 32 MiB anew and gives the end of its heap back, so that each step of the
     article's networks takes pages from the system that it filled with zeros before: 26,000 page faults and a sixth of
-    a bfloat16 step at batch 64 (LOG.md). What the process holds stays at its peak, or where `return_surplus` puts it.
+    a bfloat16 step at batch 64 (LOG.md). What the process holds stays at its peak, but for `Surplus`.
 
     Returns:
         whether the C library could be told; one other than glibc is left as it is, and an allocator that was loaded
@@ -33,45 +32,34 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, NEVER))
 
 
-def return_surplus(most_free: int = MOST_FREE) -> bool:
-    """Give the system back what this process keeps free if that is more than `most_free` bytes.
+class Surplus:
+    """Gives the system back the memory that this process keeps free, whenever that has become much.
 
-    Kept memory has holes that fit no later tensor, so it grows for a while, by how much is luck (LOG.md). Where it
-    cannot be told how much that is, without glibc 2.33 or Linux, nothing happens.
-
-    Returns:
-        whether it was more.
+    Kept memory has holes that fit no later tensor, so it grows for a while, by how much is luck (LOG.md). How much of
+    what a process holds is free cannot be asked cheaply, so it is all given back when the process has grown by `most`
+    bytes since the last time, or since it began.
     """
-    if (glibc := _glibc()) is None:
-        return False
-    heap = glibc.mallinfo2()
-    if heap.free <= most_free:  # the usual case; reading /proc takes 60 microseconds
-        return False
-    resident = int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if resident - LIBRARIES - heap.in_use <= most_free:  # the system has the rest of the free memory already
-        return False
-    glibc.malloc_trim(ctypes.c_size_t(0))
-    return True
+
+    def __init__(self, most: int = SURPLUS):
+        self._most = most
+        self._resident = 0
+
+    def give_back(self) -> bool:
+        """Say whether it was much; never without Linux and glibc, where nothing happens."""
+        if (trim := _trim()) is None or _resident() - self._resident <= self._most:
+            return False
+        trim(ctypes.c_size_t(0))
+        self._resident = _resident()
+        return True
 
 
-class _Heap(ctypes.Structure):
-    """glibc's struct mallinfo2; the last three of its numbers are, in bytes, uordblks, fordblks and keepcost."""
-
-    in_use: int
-    free: int
-    _fields_ = [
-        ("_first", ctypes.c_size_t * 7),
-        ("in_use", ctypes.c_size_t),
-        ("free", ctypes.c_size_t),
-        ("_last", ctypes.c_size_t),
-    ]
+def _resident() -> int:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @functools.cache
-def _glibc() -> ctypes.CDLL | None:
+def _trim() -> Callable[[ctypes.c_size_t], int] | None:
     try:
-        library = ctypes.CDLL(None)
-        library.mallinfo2.restype = _Heap
+        return ctypes.CDLL(None).malloc_trim if STATM.exists() else None
     except (AttributeError, OSError, TypeError):
         return None
-    return library if STATM.exists() else None
