@@ -133,9 +133,10 @@ def _mask(kept: NDArray[np.bool_], scale: np.float32, dtype: torch.dtype) -> Ten
 class _DroppedInPieces(torch.autograd.Function):
     """Dropout of a large layer, after a leaky ReLU or not; its mask stays a byte per element until the backward pass.
 
-    As numbers the masks would be a third of what a step of the article's networks keeps for its backward pass, and the
-    outputs of the leaky ReLU another: their signs are those of what was not dropped, so they are overwritten. Pieces
-    stay in the processor's cache. Smaller layers are slower this way (LOG.md).
+    As numbers the masks would be a third of what a pass of the article's discriminator keeps for its backward pass, and
+    the output of its leaky ReLU before dropout a fifth: what the gradient needs of it are the signs where nothing was
+    dropped, which the result has, so it is overwritten. Pieces stay in the processor's cache. Smaller layers are slower
+    this way (LOG.md).
     """
 
     @staticmethod

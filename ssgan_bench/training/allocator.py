@@ -37,7 +37,7 @@ class Surplus:
 
     Kept memory has holes that fit no later tensor, so it grows for a while, by how much is luck (LOG.md). How much of
     what a process holds is free cannot be asked cheaply, so it is all given back when the process has grown by `most`
-    bytes since the last time, or since it began.
+    bytes since the last time; the first time counts from nothing.
     """
 
     def __init__(self, most: int = SURPLUS):
@@ -51,6 +51,10 @@ class Surplus:
         trim(ctypes.c_size_t(0))
         self._resident = _resident()
         return True
+
+
+surplus_of_this_process = Surplus()
+"""One for all runs: a run that begins with the free memory of the one before would otherwise take it for its own."""
 
 
 def _resident() -> int:

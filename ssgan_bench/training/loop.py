@@ -20,7 +20,7 @@ from ssgan_bench.data.batches import Batches, RealBatch, images_at_once
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
-from ssgan_bench.training.allocator import Surplus
+from ssgan_bench.training.allocator import surplus_of_this_process
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
 from ssgan_bench.training.optimizer import Adam, learning_rate_at, make_optimizer
@@ -105,7 +105,6 @@ class Trainer:
         if self._mixed:
             for network in self._networks():
                 network.register_forward_hook(_outputs_in_float32)
-        self._surplus = Surplus()
         decay = config.train.weight_average
         self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
         self.method.teacher = None if self.average is None else self.average.network
@@ -170,7 +169,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.method.discriminator)
         if self.device.type == "cpu":
-            self._surplus.give_back()
+            surplus_of_this_process.give_back()
         return terms
 
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
