@@ -9,7 +9,8 @@ from ssgan_bench.command_line import Parser, exit_code
 from ssgan_bench.config import ConfigError
 
 if TYPE_CHECKING:
-    from ssgan_bench.records.schema import SearchPlan, StudyPlan
+    from ssgan_bench.records.schema import StudyPlan
+    from ssgan_bench.records.search_schema import SearchPlan
     from ssgan_bench.trials.coordinator import Progress
     from ssgan_bench.trials.study_file import StudyFile
     from ssgan_bench.trials.worker import WorkerSpec

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import RunRecord, SearchPlan, SearchRecord, StudyPlan
+from ssgan_bench.records.schema import RunRecord, StudyPlan
+from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 
 PlanT = TypeVar("PlanT", StudyPlan, SearchPlan)
 RecordT = TypeVar("RecordT", RunRecord, SearchRecord)

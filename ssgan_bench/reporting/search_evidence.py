@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Provenance, SearchPlan, SearchRecord
+from ssgan_bench.records.schema import Provenance
+from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 from ssgan_bench.records.store import SearchStore
 from ssgan_bench.reporting.evidence import csv_text, unguard
 

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from ssgan_bench.records.schema import Dimension
+from ssgan_bench.records.search_schema import Dimension
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Block, Bullets, Figure, Figures, Section, Table
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel, padded

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ssgan_bench.records.schema import SearchPlan, StudyPlan
+from ssgan_bench.records.schema import StudyPlan
+from ssgan_bench.records.search_schema import SearchPlan
 from ssgan_bench.trials.progress import describe_seconds
 
 

@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ssgan_bench.records.schema import Record
+from ssgan_bench.records.search_schema import Record
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.presence import Presence, folder_lock, sweep
 from ssgan_bench.trials.worker import Event, WorkerSpec, work

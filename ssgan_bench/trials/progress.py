@@ -6,7 +6,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from ssgan_bench.records.schema import Record, SearchRecord
+from ssgan_bench.records.search_schema import Record, SearchRecord
 from ssgan_bench.trials.coordinator import Progress
 
 LINE_SECONDS = 10.0

@@ -28,7 +28,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Cell, Record, RunRecord, StudyPlan
+from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
+from ssgan_bench.records.search_schema import Record
 from ssgan_bench.trials import presence
 
 HEARTBEAT_SECONDS = 30

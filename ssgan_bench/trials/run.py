@@ -31,11 +31,11 @@ from ssgan_bench.records.schema import (
     Provenance,
     RunRecord,
     SampleQuality,
-    SearchPlan,
     SplitInfo,
     StudyPlan,
     Timing,
 )
+from ssgan_bench.records.search_schema import SearchPlan
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import DivergedError, Snapshot, State, train, train_in_turns

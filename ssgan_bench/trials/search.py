@@ -17,7 +17,7 @@ from optuna.pruners import WilcoxonPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ssgan_bench.records.schema import Dimension, Record, SearchArm, SearchPlan, SearchRecord
+from ssgan_bench.records.search_schema import Dimension, Record, SearchArm, SearchPlan, SearchRecord
 from ssgan_bench.seeding import stream_seed
 from ssgan_bench.trials import presence
 from ssgan_bench.trials.queue import Claim, Counts, Trials, experimental_accepted, talks_to_database

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import ConfigError, RunConfig, flatten
 from ssgan_bench.mistakes import Mistake, mistakes_in, parse_run_config
-from ssgan_bench.records.schema import SearchArm, SearchPlan, StudyPlan
+from ssgan_bench.records.schema import StudyPlan
+from ssgan_bench.records.search_schema import SearchArm, SearchPlan
 from ssgan_bench.trials.plan import merged, nested
 from ssgan_bench.trials.search_space import Search
 from ssgan_bench.trials.study_file import StudyFile, refuse, show

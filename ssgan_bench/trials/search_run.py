@@ -8,15 +8,8 @@ from typing import Any, Protocol
 
 from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import ConfigError, RunConfig
-from ssgan_bench.records.schema import (
-    FailedTry,
-    Provenance,
-    Record,
-    SearchArm,
-    SearchPlan,
-    SearchRecord,
-    SeedScore,
-)
+from ssgan_bench.records.schema import Provenance
+from ssgan_bench.records.search_schema import FailedTry, Record, SearchArm, SearchPlan, SearchRecord, SeedScore
 from ssgan_bench.records.store import SearchStore, write_atomically
 from ssgan_bench.trials.plan import merged, nested
 from ssgan_bench.trials.queue import Claim, Trials

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ssgan_bench.config import Frozen, Seed
 from ssgan_bench.mistakes import Mistake
-from ssgan_bench.records.schema import Dimension
+from ssgan_bench.records.search_schema import Dimension
 
 NumTrials = Annotated[int, Field(ge=2, le=10_000)]
 NumSeeds = Annotated[int, Field(ge=1, le=100)]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ssgan_bench.records.schema import SearchPlan, SearchRecord
+from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 from ssgan_bench.records.store import SearchStore, write_atomically
 from ssgan_bench.trials.plan import merged, nested
 from ssgan_bench.trials.study_file import StudyFile

@@ -16,7 +16,8 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING, TypeAlias
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Record, RunRecord, SearchPlan, StudyPlan
+from ssgan_bench.records.schema import RunRecord, StudyPlan
+from ssgan_bench.records.search_schema import Record, SearchPlan
 from ssgan_bench.records.store import RecordStore, SearchStore
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from synthetic import make_plan
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import Dimension, FailedTry, SearchArm, SearchPlan, SearchRecord, SeedScore
+from ssgan_bench.records.search_schema import Dimension, FailedTry, SearchArm, SearchPlan, SearchRecord, SeedScore
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting import render, write_report
 from ssgan_bench.reporting.search_evidence import read_search

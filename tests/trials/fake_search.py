@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from ssgan_bench.config import RunConfig
-from ssgan_bench.records.schema import Dimension, Provenance, SearchArm, SearchPlan
+from ssgan_bench.records.schema import Provenance
+from ssgan_bench.records.search_schema import Dimension, SearchArm, SearchPlan
 
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0.02"))
 SPACE = {

@@ -18,7 +18,8 @@ import torch
 from fake_search import DEFAULT, PROVENANCE, error_of, make_plan
 
 from ssgan_bench.config import ConfigError, RunConfig
-from ssgan_bench.records.schema import Provenance, SearchPlan, SearchRecord
+from ssgan_bench.records.schema import Provenance
+from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials import run
 from ssgan_bench.trials.plan import make_plan as make_study_plan

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import SearchPlan, SearchRecord, SeedScore, StudyPlan
+from ssgan_bench.records.schema import StudyPlan
+from ssgan_bench.records.search_schema import SearchPlan, SearchRecord, SeedScore
 from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.search_plan import make_search_plan, search_changes, split_overrides
 from ssgan_bench.trials.study_file import StudyFile, read_study
