@@ -1,6 +1,7 @@
 """Convolutions that a CPU computes faster as matrix products than with oneDNN (LOG.md).
 
-The layers have the weights of PyTorch's own, whose computation they leave to PyTorch elsewhere.
+The layers have the weights of PyTorch's own, whose computation they leave to PyTorch elsewhere. Images and weights in
+the memory format channels_last are taken as they lie in memory, and so are the results.
 
 B batch, I input and O output channels, H W input size, h w output size, k side of the kernel.
 """
@@ -10,25 +11,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MANY_WEIGHTS = 2**18
-"""Weights of a layer from which on its product is faster than oneDNN's convolution on a CPU with AVX2."""
+"""Weights of a layer from which on its product is faster than oneDNN's convolution on a CPU."""
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product was found faster: in float32 (bfloat16 was not measured) and PyTorch's own memory format."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and weight.numel() >= MANY_WEIGHTS
-        and x.is_contiguous()
-        and weight.is_contiguous()
-    )
+    """Whether a product was found faster: on a CPU, of images and weights of one memory format."""
+    if x.device.type != "cpu" or weight.numel() < MANY_WEIGHTS:
+        return False
+    memory_format = torch.channels_last if _is_channels_last(weight) else torch.contiguous_format
+    return all(tensor.is_contiguous(memory_format=memory_format) for tensor in (x, weight))
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _in_memory_order(x: Tensor, channels_last: bool) -> Tensor:
+    """View (B, C, H, W) as (B, H, W, C) where that is how it lies in memory."""
+    return x.permute(0, 2, 3, 1) if channels_last else x
+
+
+def _channels_second(x: Tensor, channels_last: bool) -> Tensor:
+    """Undo `_in_memory_order`."""
+    return x.permute(0, 3, 1, 2) if channels_last else x
 
 
 class ConvOfFewPositions(nn.Conv2d):
     """Convolution without padding for few output pixels; a matrix product with a row for each of them.
 
-    The article's last two take from a third to two thirds of oneDNN's time, forward and gradients together.
+    The article's last two take from a third to two thirds of oneDNN's time in float32 with AVX2, forward and gradients
+    together.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
@@ -42,22 +54,27 @@ class ConvOfFewPositions(nn.Conv2d):
             return plain
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = ((size - kernel) // stride + 1 for size in x.shape[2:])
-        if (kernel * height, kernel * width) == x.shape[2:]:  # they do not overlap: each number goes to one row
-            blocks = x.view(len(x), self.in_channels, height, kernel, width, kernel).permute(0, 2, 4, 1, 3, 5)
+        apart = (kernel * height, kernel * width) == x.shape[2:]  # each number goes to one row
+
+        channels_last = _is_channels_last(weight)
+        x, weight = _in_memory_order(x, channels_last), _in_memory_order(weight, channels_last)
+        rows, columns = (1, 2) if channels_last else (2, 3)  # the dimensions of x
+        if apart:
+            blocks = x.view(*x.shape[:rows], height, kernel, width, kernel, *x.shape[columns + 1 :])
+            blocks = blocks.movedim((rows, columns + 1), (1, 2))
         else:
-            blocks = F.unfold(x, kernel, stride=stride).transpose(1, 2)  # (B, h * w, I * k * k)
-        rows = blocks.reshape(-1, weight[0].numel())
-        pixels = F.linear(rows, weight.flatten(1), self.bias)
-        # In one piece: as a view this would have the memory format channels_last, and so would all that follows.
-        images = pixels.view(len(x), height * width, self.out_channels).transpose(1, 2).contiguous()
-        return images.view(len(x), self.out_channels, height, width)
+            corners = [(row * stride, column * stride) for row in range(height) for column in range(width)]
+            blocks = torch.stack([x.narrow(rows, i, kernel).narrow(columns, j, kernel) for i, j in corners], dim=1)
+        pixels = F.linear(blocks.reshape(-1, weight[0].numel()), weight.flatten(1), self.bias)
+        images = pixels.view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)  # channels_last
+        return images if channels_last else images.contiguous()
 
 
 class ConvTransposeOfPatches(nn.ConvTranspose2d):
     """Transposed convolution that makes a patch of each pixel, none of which overlap: a matrix product.
 
     With its backward pass it takes a third of oneDNN's time for a single pixel, where it is used everywhere, and two
-    thirds for the article's second layer.
+    thirds for the article's second layer, in float32 with AVX2.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
@@ -69,11 +86,15 @@ class ConvTransposeOfPatches(nn.ConvTranspose2d):
         if (height, width) != (1, 1) and not _pays(x, self.weight):
             return super().forward(x)
         assert self.bias is not None
-        rows = x.flatten(2).transpose(1, 2).reshape(-1, x.shape[1])
-        patches = (rows @ self.weight.flatten(1)).view(len(x), height, width, *self.weight.shape[1:])
-        side = self.kernel_size[0]
-        images = patches.permute(0, 3, 1, 4, 2, 5).reshape(len(x), self.out_channels, side * height, side * width)
-        return images + self.bias.to(images.dtype).view(-1, 1, 1)
+
+        channels_last = _is_channels_last(self.weight)
+        weight = _in_memory_order(self.weight, channels_last)
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        patches = (pixels @ weight.flatten(1)).view(len(x), height, width, *weight.shape[1:])
+        rows, columns = (1, 2) if channels_last else (2, 3)  # the dimensions of the images
+        patches = patches.movedim((1, 2), (rows, columns + 1))
+        images = patches.flatten(columns + 1, columns + 2).flatten(rows, rows + 1)
+        return _channels_second(images, channels_last) + self.bias.to(images.dtype).view(-1, 1, 1)
 
 
 class ConvTransposeToOneChannel(nn.ConvTranspose2d):
@@ -90,7 +111,11 @@ class ConvTransposeToOneChannel(nn.ConvTranspose2d):
         if x.device.type != "cpu":
             return super().forward(x)
         assert self.bias is not None
-        taps = self.weight.flatten(1).t().expand(len(x), -1, -1)  # (B, 16, I)
-        columns = torch.bmm(taps, x.flatten(2))  # (B, 16, H * W)
+        if _is_channels_last(x):
+            pixels = _in_memory_order(x, channels_last=True).flatten(1, 2)  # (B, H * W, I)
+            columns = (pixels @ self.weight.flatten(1)).transpose(1, 2)  # (B, 16, H * W)
+        else:
+            taps = self.weight.flatten(1).t().expand(len(x), -1, -1)  # (B, 16, I)
+            columns = torch.bmm(taps, x.flatten(2))  # (B, 16, H * W)
         images = F.fold(columns, (2 * x.shape[2], 2 * x.shape[3]), kernel_size=4, stride=2, padding=1)
         return images + self.bias.to(images.dtype)

@@ -53,18 +53,21 @@ def test_convolutions_as_products_are_pytorchs(monkeypatch, layer, plain, side, 
         is_product = "Convolution" not in y.grad_fn.name()
         if network is plain:
             assert not is_product
-        elif precision == torch.float32 and memory_format == torch.contiguous_format:
+        else:
             assert is_product
-            assert y.is_contiguous()
+            assert y.is_contiguous(memory_format=memory_format)
+            if network.weight.shape[1] > 1:  # or the optimizer would rearrange it
+                assert gradients[1].is_contiguous(memory_format=memory_format)
     for found, expected in zip(*results, strict=True):
         assert (found - expected).norm() <= tolerance * expected.norm()
 
 
-def test_few_weights_and_bfloat16_passes_are_left_to_pytorch():
+def test_few_weights_and_weights_of_another_memory_format_are_left_to_pytorch():
     images = torch.randn(2, 8, 4, 4, generator=seeded())
     assert "Convolution" in ConvOfFewPositions(8, 4, 3, 1)(images).grad_fn.name()
-    with torch.autocast("cpu", torch.bfloat16):
-        layer = ConvOfFewPositions(8, 4096, 3, 1)
-        assert layer.weight.numel() >= products.MANY_WEIGHTS
-        assert "Convolution" in layer(images).grad_fn.name()
+    layer = ConvOfFewPositions(8, 4096, 3, 1)
+    assert layer.weight.numel() >= products.MANY_WEIGHTS
     assert "Convolution" not in layer(images).grad_fn.name()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "Convolution" not in layer(images).grad_fn.name()
+    assert "Convolution" in layer(images.to(memory_format=torch.channels_last)).grad_fn.name()
