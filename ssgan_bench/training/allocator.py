@@ -10,7 +10,7 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """Numbers of the options in glibc's malloc.h."""
 NEVER = -1
 STATM = Path("/proc/self/statm")
-SURPLUS = 600 * 2**20
+SURPLUS = 450 * 2**20
 """Bytes by which a process may grow before it gives back what is free."""
 
 

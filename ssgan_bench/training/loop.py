@@ -66,11 +66,14 @@ class Snapshot:
 def update(optimizer: Adam, network: nn.Module, parts: Iterable[Losses]) -> Losses:
     """Take one gradient step of `network` alone on the sum of the terms of all parts; returns them detached.
 
-    The gradient of each part is added before the next is asked for.
+    The gradient of each part is added before the next is asked for. On a CPU, what a part's passes freed may be given
+    back to the system before the gradients, for which most memory is needed at once.
     """
     terms: Losses = {}
     for losses in parts:
         total = torch.stack(list(losses.values())).sum()
+        if total.device.type == "cpu":
+            surplus_of_this_process.give_back()
         # Naming the inputs keeps autograd from computing gradients of the other network's weights.
         torch.autograd.backward(total, inputs=list(network.parameters()))
         terms |= {name: term.detach() for name, term in losses.items()}
@@ -92,7 +95,7 @@ class Trainer:
         initialize(self.method, config.model_seed, batches.images_for_initialization)
         for network in self._networks():
             network.to(self.device)
-            if config.train.channels_last:
+            if config.train.channels_last or _faster_channels_last(config, self.device):
                 network.to(memory_format=torch.channels_last)
         in_graph = config.train.cuda_graph and self.device.type == "cuda"
         weight_decays = (config.optimizer.weight_decay, 0.0)  # of the discriminator and the generator
@@ -168,8 +171,6 @@ class Trainer:
         terms = update(real, z) if self._graph is None else self._graph(update, real, z)
         if self.average is not None:
             self.average.update(self.method.discriminator)
-        if self.device.type == "cpu":
-            surplus_of_this_process.give_back()
         return terms
 
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
@@ -211,6 +212,11 @@ class Trainer:
         latents = torch.split(self.latent("z/samples", count, 0), at_once)
         with self._passes():
             return torch.cat([self.method.generator(z) for z in latents])
+
+
+def _faster_channels_last(config: RunConfig, device: torch.device) -> bool:
+    """Whether the networks are so large that a CPU takes less time and memory in channels_last (LOG.md)."""
+    return device.type == "cpu" and config.network.width >= 64 and config.data.image_size >= 64
 
 
 def _outputs_in_float32(network: nn.Module, inputs: object, outputs: Tensor | tuple[Tensor, ...]) -> object:

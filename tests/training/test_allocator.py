@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import tiny_config, tiny_trainer
 
 from ssgan_bench.training import allocator
@@ -72,18 +73,21 @@ def test_a_process_gives_back_what_it_keeps_free_once_that_is_much():
     assert done.stdout.split() == ["True", "True", "False"] * 2, done.stderr
 
 
-def test_a_step_on_a_cpu_gives_back_what_is_much(monkeypatch):
-    calls = []
-    monkeypatch.setattr(allocator.Surplus, "give_back", lambda surplus: calls.append(surplus))
-    tiny_trainer(tiny_config()).step(0)
-    assert len(calls) == 1
+def test_a_step_on_a_cpu_gives_back_what_is_much_before_the_gradients_of_each_part(monkeypatch):
+    events = []
+    backward = torch.autograd.backward
+    monkeypatch.setattr(allocator.Surplus, "give_back", lambda surplus: events.append("given back"))
+    monkeypatch.setattr(
+        torch.autograd, "backward", lambda *args, **rest: (events.append("gradients"), backward(*args, **rest))
+    )
+    tiny_trainer(tiny_config(method={"preset": "article"})).step(0)
+    assert events == ["given back", "gradients"] * 3  # real and generated images of one update, and the other update
 
 
 EPOCHS = """
 import gc
 import resource
 import sys
-from pathlib import Path
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])

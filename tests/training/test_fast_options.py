@@ -5,6 +5,9 @@ import torch
 from pydantic import ValidationError
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
+from ssgan_bench.networks import products
+from ssgan_bench.training import loop
+
 METHODS = [{"name": "supervised"}, {"preset": "article"}, {"preset": "improved_gan"}]
 NO_DROPOUT = {"dropout": 0.0}
 ROUNDING = (1e-5, 1e-5)
@@ -47,6 +50,27 @@ def test_channels_last_changes_rounding_alone(method):
     fast = tiny_trainer(tiny_config(method=method, network=NO_DROPOUT, train={"channels_last": True}))
     assert fast.method.discriminator.conv2.weight.is_contiguous(memory_format=torch.channels_last)
     assert_alike(plain, fast, ROUNDING)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_convolutions_as_products_change_rounding_alone(monkeypatch, channels_last):
+    monkeypatch.setattr(products, "MANY_WEIGHTS", 0)
+    config = tiny_config(method={"preset": "article"}, network=NO_DROPOUT, train={"channels_last": channels_last})
+    plain, fast = tiny_trainer(config), tiny_trainer(config)
+    for network in plain._networks():
+        for layer in network.modules():
+            for kind in (torch.nn.Conv2d, torch.nn.ConvTranspose2d):
+                if isinstance(layer, kind):
+                    layer.__class__ = kind  # with PyTorch's forward
+    assert_alike(plain, fast, ROUNDING)
+
+
+def test_large_networks_are_channels_last_on_a_cpu_unasked():
+    large = tiny_config(method={"preset": "article"}, network={"width": 64}, data={"image_size": 64})
+    assert not tiny_trainer(large).method.discriminator.conv4.weight.is_contiguous()
+    narrower = tiny_config(network={"width": 63}, data={"image_size": 64})
+    assert tiny_trainer(narrower).method.discriminator.conv4.weight.is_contiguous()
+    assert not loop._faster_channels_last(large, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
