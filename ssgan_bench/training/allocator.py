@@ -10,8 +10,10 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """Numbers of the options in glibc's malloc.h."""
 NEVER = -1
 STATM = Path("/proc/self/statm")
-SURPLUS = 450 * 2**20
-"""Bytes by which a process may grow before it gives back what is free."""
+LARGE = 3 * 2**29
+"""Bytes of a process that gives back what is free; the article's networks take as much in a step (LOG.md)."""
+GROWTH = 150 * 2**20
+"""Bytes by which it has grown before it does so again: below, little of it can be free."""
 
 
 def keep_freed_memory() -> bool:
@@ -33,20 +35,20 @@ def keep_freed_memory() -> bool:
 
 
 class Surplus:
-    """Gives the system back the memory that this process keeps free, whenever that has become much.
+    """Gives the system back the memory that this process keeps free, whenever the process has become large.
 
     Kept memory has holes that fit no later tensor, so it grows for a while, by how much is luck (LOG.md). How much of
-    what a process holds is free cannot be asked cheaply, so it is all given back when the process has grown by `most`
-    bytes since the last time; the first time counts from nothing.
+    what a process holds is free cannot be asked cheaply, so it is all given back when the process has more than `large`
+    bytes and `growth` more than the last time; the first time counts from nothing.
     """
 
-    def __init__(self, most: int = SURPLUS):
-        self._most = most
+    def __init__(self, large: int = LARGE, growth: int = GROWTH):
+        self._large, self._growth = large, growth
         self._resident = 0
 
     def give_back(self) -> bool:
-        """Say whether it was much; never without Linux and glibc, where nothing happens."""
-        if (trim := _trim()) is None or _resident() - self._resident <= self._most:
+        """Say whether it was large; never without Linux and glibc, where nothing happens."""
+        if (trim := _trim()) is None or _resident() <= max(self._large, self._resident + self._growth):
             return False
         trim(ctypes.c_size_t(0))
         self._resident = _resident()
