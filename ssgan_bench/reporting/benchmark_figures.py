@@ -8,12 +8,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ssgan_bench.reporting.benchmark_files import Benchmark
-from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, line_style, new_panel, plain_numbers
+from ssgan_bench.reporting.drawing import (
+    STYLE,
+    add_legend,
+    legend_height,
+    line_style,
+    new_panel,
+    plain_numbers,
+    short,
+)
 from ssgan_bench.reporting.palette import looks
 from ssgan_bench.reporting.scaling import SIZES, Fit
 
 MARGIN = 1.6
 """Factor by which a logarithmic axis goes beyond the numbers: at least one of 1, 2 and 5 then lies on it."""
+ROW_LETTERS = 40
+"""Width of a row's name, which is broken into lines: it takes its place from the axes."""
 
 
 def row_label(benchmark: Benchmark) -> str:
@@ -83,7 +93,7 @@ def draw_speedups(steps: Sequence[Benchmark]) -> Figure:
         assert info.speedup_over_plain is not None
         middle = info.speedup_over_plain
         speedups.append((middle, info.speedup_low or middle, info.speedup_high or middle))
-    return _draw_rows(steps, speedups, "times as fast as the plain reference", reference=1.0)
+    return _draw_rows(steps, speedups, "times the plain reference", reference=1.0)
 
 
 def draw_scaling(fits: Sequence[Fit]) -> Figure:
@@ -114,15 +124,17 @@ def _draw_rows(
 ) -> Figure:
     """Draw one row per benchmark with (value, low, high), the first one on top."""
     style = looks(list(dict.fromkeys(step.extra_info.method or "" for step in steps)))
+    names = [short(row_label(step), ROW_LETTERS) for step in steps]
+    most_lines = 1 + max(name.count("\n") for name in names)
     with mpl.rc_context(STYLE):
-        figure, (axes,) = new_panel(height=0.8 + 0.26 * len(steps))
+        figure, (axes,) = new_panel(height=0.8 + (0.16 + 0.1 * most_lines) * len(steps))
         for row, (step, (middle, low, high)) in enumerate(zip(steps, values, strict=True)):
             look = style[step.extra_info.method or ""]
             axes.plot([low, high], [row, row], color=look.color, linewidth=1.4)
             axes.plot([middle], [row], look.marker, color=look.color, markersize=5)
         if reference is not None:
             axes.axvline(reference, color="#222222", linewidth=0.9, zorder=1)
-        axes.set_yticks(range(len(steps)), [row_label(step) for step in steps])
+        axes.set_yticks(range(len(steps)), names)
         axes.set_ylim(len(steps) - 0.5, -0.5)
         axes.set_xlim(0.0, 1.08 * max(reference or 0.0, *(high for _, _, high in values)))
         axes.set_xlabel(label)

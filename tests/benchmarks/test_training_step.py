@@ -5,8 +5,8 @@ step and a quarter of a call come before and are saved apart. Calls of the plain
 ones; the ratio is the median over the pairs. A second trainer takes the same steps untimed and without a CUDA graph,
 with the same losses.
 
-The plain reference is another program, with memory of its own in this process, which may therefore become twice as large
-before it gives free memory back; alone, as in a study, the timed steps give nothing back (LOG.md).
+The plain reference is another program, with memory of its own in this process, which may therefore become twice as
+large before it gives free memory back; alone, as in a study, the timed steps give nothing back (LOG.md).
 """
 
 import gc
