@@ -170,7 +170,8 @@ class TrainConfig(Frozen):
     are faster. Weights, their updates, losses and what the networks give out are float32 either way."""
     channels_last: Annotated[bool, since_default(False)] = False
     """Keep convolutions' weights as (O, H, W, I), which bf16 wants; equal up to rounding and other dropout masks. A CPU
-    does so unasked from width 64 at 64 pixels on, where it takes less time and memory."""
+    does so, whatever is written here, from width 64 at 64 pixels on, where it takes less time and memory; not with
+    weight norm."""
     cuda_graph: Annotated[bool, since_default(False)] = False
     """On a GPU, launch each step as one CUDA graph; without effect on a CPU."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1

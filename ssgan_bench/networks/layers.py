@@ -134,7 +134,7 @@ class _DroppedInPieces(torch.autograd.Function):
 
     As numbers the masks would be a third of what a pass of the article's discriminator keeps for its backward pass, and
     the output of its leaky ReLU before dropout a fifth: what the gradient needs of it are the signs where nothing was
-    dropped, which the result has, so it is overwritten. Pieces stay in the processor's cache. Smaller layers are slower
+    dropped, which the result has, so it is overwritten. Pieces stay in the last cache. Smaller layers are slower
     this way (LOG.md).
     """
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MANY_WEIGHTS = 2**18
-"""Weights of a layer from which on its product is faster than oneDNN's convolution on a CPU."""
+"""Weights of a layer from which on its product is faster than oneDNN's convolution, in float32 on CPUs with AVX2 or
+AVX-512; in bfloat16 and in channels_last it is from fewer on, which a step does not notice (LOG.md)."""
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
@@ -26,14 +27,9 @@ def _is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _in_memory_order(x: Tensor, channels_last: bool) -> Tensor:
-    """View (B, C, H, W) as (B, H, W, C) where that is how it lies in memory."""
+def _as_it_lies(x: Tensor, channels_last: bool) -> Tensor:
+    """View (B, C, H, W) as (B, H, W, C) if that is how it lies in memory."""
     return x.permute(0, 2, 3, 1) if channels_last else x
-
-
-def _channels_second(x: Tensor, channels_last: bool) -> Tensor:
-    """Undo `_in_memory_order`."""
-    return x.permute(0, 3, 1, 2) if channels_last else x
 
 
 class ConvOfFewPositions(nn.Conv2d):
@@ -57,15 +53,16 @@ class ConvOfFewPositions(nn.Conv2d):
         apart = (kernel * height, kernel * width) == x.shape[2:]  # each number goes to one row
 
         channels_last = _is_channels_last(weight)
-        x, weight = _in_memory_order(x, channels_last), _in_memory_order(weight, channels_last)
-        rows, columns = (1, 2) if channels_last else (2, 3)  # the dimensions of x
+        x, weight = _as_it_lies(x, channels_last), _as_it_lies(weight, channels_last)
+        i, j = (1, 2) if channels_last else (2, 3)  # dimensions of height and width
         if apart:
-            blocks = x.view(*x.shape[:rows], height, kernel, width, kernel, *x.shape[columns + 1 :])
-            blocks = blocks.movedim((rows, columns + 1), (1, 2))
+            blocks = x.view(*x.shape[:i], height, kernel, width, kernel, *x.shape[j + 1 :])
+            blocks = blocks.movedim((i, j + 1), (1, 2))  # (B, h, w, I, k, k), or I at the end
         else:
             corners = [(row * stride, column * stride) for row in range(height) for column in range(width)]
-            blocks = torch.stack([x.narrow(rows, i, kernel).narrow(columns, j, kernel) for i, j in corners], dim=1)
-        pixels = F.linear(blocks.reshape(-1, weight[0].numel()), weight.flatten(1), self.bias)
+            parts = [x.narrow(i, top, kernel).narrow(j, left, kernel) for top, left in corners]
+            blocks = torch.stack(parts, dim=1)  # (B, h * w, I, k, k), or I at the end
+        pixels = F.linear(blocks.reshape(-1, weight[0].numel()), weight.flatten(1), self.bias)  # (B * h * w, O)
         images = pixels.view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)  # channels_last
         return images if channels_last else images.contiguous()
 
@@ -88,13 +85,14 @@ class ConvTransposeOfPatches(nn.ConvTranspose2d):
         assert self.bias is not None
 
         channels_last = _is_channels_last(self.weight)
-        weight = _in_memory_order(self.weight, channels_last)
+        weight = _as_it_lies(self.weight, channels_last)
         pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
         patches = (pixels @ weight.flatten(1)).view(len(x), height, width, *weight.shape[1:])
-        rows, columns = (1, 2) if channels_last else (2, 3)  # the dimensions of the images
-        patches = patches.movedim((1, 2), (rows, columns + 1))
-        images = patches.flatten(columns + 1, columns + 2).flatten(rows, rows + 1)
-        return _channels_second(images, channels_last) + self.bias.to(images.dtype).view(-1, 1, 1)
+        i, j = (1, 2) if channels_last else (2, 3)  # dimensions of height and width
+        patches = patches.movedim((1, 2), (i, j + 1))  # (B, O, H, k, W, k), or O at the end
+        images = patches.flatten(j + 1, j + 2).flatten(i, i + 1)
+        images = images.permute(0, 3, 1, 2) if channels_last else images
+        return images + self.bias.to(images.dtype).view(-1, 1, 1)
 
 
 class ConvTransposeToOneChannel(nn.ConvTranspose2d):
@@ -112,7 +110,7 @@ class ConvTransposeToOneChannel(nn.ConvTranspose2d):
             return super().forward(x)
         assert self.bias is not None
         if _is_channels_last(x):
-            pixels = _in_memory_order(x, channels_last=True).flatten(1, 2)  # (B, H * W, I)
+            pixels = _as_it_lies(x, channels_last=True).flatten(1, 2)  # (B, H * W, I)
             columns = (pixels @ self.weight.flatten(1)).transpose(1, 2)  # (B, 16, H * W)
         else:
             taps = self.weight.flatten(1).t().expand(len(x), -1, -1)  # (B, 16, I)

@@ -23,7 +23,7 @@ from ssgan_bench.reporting.scaling import SIZES, Fit
 MARGIN = 1.6
 """Factor by which a logarithmic axis goes beyond the numbers: at least one of 1, 2 and 5 then lies on it."""
 ROW_LETTERS = 40
-"""Width of a row's name, which is broken into lines: it takes its place from the axes."""
+"""Width of a row's name, which is broken into lines, three at most: it takes its place from the axes."""
 
 
 def row_label(benchmark: Benchmark) -> str:
@@ -127,7 +127,7 @@ def _draw_rows(
     names = [short(row_label(step), ROW_LETTERS) for step in steps]
     most_lines = 1 + max(name.count("\n") for name in names)
     with mpl.rc_context(STYLE):
-        figure, (axes,) = new_panel(height=0.8 + (0.16 + 0.1 * most_lines) * len(steps))
+        figure, (axes,) = new_panel(height=0.8 + (0.22 + 0.05 * most_lines) * len(steps))
         for row, (step, (middle, low, high)) in enumerate(zip(steps, values, strict=True)):
             look = style[step.extra_info.method or ""]
             axes.plot([low, high], [row, row], color=look.color, linewidth=1.4)

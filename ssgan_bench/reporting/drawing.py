@@ -77,7 +77,7 @@ def compact_svg(svg: str) -> str:
 
 
 def short(label: str, width: int = 30) -> str:
-    """Fit a label into a legend: one line of words per `width` characters, three lines at most."""
+    """Fit a label into a legend or beside an axis: one line of words per `width` characters, three lines at most."""
     return "\n".join(textwrap.wrap(label, width, max_lines=3, placeholder=" …")) or " "
 
 

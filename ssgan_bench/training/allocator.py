@@ -11,7 +11,7 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 NEVER = -1
 STATM = Path("/proc/self/statm")
 LARGE = 3 * 2**29
-"""Bytes of a process that gives back what is free; the article's networks take as much in a step (LOG.md)."""
+"""Bytes of a process that gives back what is free; the article's networks take as much at batch 128 (LOG.md)."""
 GROWTH = 150 * 2**20
 """Bytes by which it has grown before it does so again: below, little of it can be free."""
 

@@ -215,8 +215,12 @@ class Trainer:
 
 
 def _faster_channels_last(config: RunConfig, device: torch.device) -> bool:
-    """Whether the networks are so large that a CPU takes less time and memory in channels_last (LOG.md)."""
-    return device.type == "cpu" and config.network.width >= 64 and config.data.image_size >= 64
+    """Whether the networks are so large that a CPU takes less time and memory in channels_last (LOG.md).
+
+    PyTorch computes weight norm's weights in its own format whatever the format of what they are made from.
+    """
+    large = config.network.width >= 64 and config.data.image_size >= 64
+    return device.type == "cpu" and large and config.network.normalization != "weight"
 
 
 def _outputs_in_float32(network: nn.Module, inputs: object, outputs: Tensor | tuple[Tensor, ...]) -> object:

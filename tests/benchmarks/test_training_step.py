@@ -6,7 +6,7 @@ ones; the ratio is the median over the pairs. A second trainer takes the same st
 with the same losses.
 
 The plain reference is another program, with memory of its own in this process, which may therefore become twice as
-large before it gives free memory back; alone, as in a study, the timed steps give nothing back (LOG.md).
+large before it gives free memory back; alone, the timed steps give nothing back (LOG.md).
 """
 
 import gc

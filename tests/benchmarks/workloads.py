@@ -7,7 +7,8 @@
     mlp      Improved GAN's fully connected pair at 28x28 (its width is fixed; the number is that of the first layer)
 The others change one size of these, for the scaling. The narrow ones take 1 CPU thread, as the presets do; the
 article's take all cores. There they are timed as they are and as fast as the options make them: bfloat16 passes,
-channels last, and what the discriminator's update computed, real features and generated images, reused.
+channels last (on a CPU they are so either way), and what the discriminator's update computed, real features and
+generated images, reused.
 """
 
 from dataclasses import dataclass, replace

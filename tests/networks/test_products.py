@@ -58,6 +58,8 @@ def test_convolutions_as_products_are_pytorchs(monkeypatch, layer, plain, side, 
             assert y.is_contiguous(memory_format=memory_format)
             if network.weight.shape[1] > 1:  # or the optimizer would rearrange it
                 assert gradients[1].is_contiguous(memory_format=memory_format)
+            if memory_format == torch.channels_last:  # or batch norm and dropout before it would take long
+                assert gradients[0].is_contiguous(memory_format=memory_format)
     for found, expected in zip(*results, strict=True):
         assert (found - expected).norm() <= tolerance * expected.norm()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ssgan_bench.report import main
+from ssgan_bench.reporting.benchmark_figures import draw_speedups
 from ssgan_bench.reporting.benchmark_files import read_benchmarks
 from ssgan_bench.reporting.scaling import fit_power, scaling_fits
 
@@ -91,6 +92,18 @@ FIGURES = ("step_time", "share_of_peak", "speedup", "scaling_width")
 def test_the_answer_states_ratio_share_and_device(report: Path) -> None:
     text = (report / "report.md").read_text()
     assert f"On {CPU} (cpu) a training step is 3.25 times as fast as the plain reference" in text.replace("\\", "")
+
+
+def test_long_names_of_rows_are_broken_into_lines_and_fit_the_figure(tmp_path: Path) -> None:
+    method = "article, features and images reused, channels last"
+    file = save(tmp_path / "benchmark.json", [step(), step(width=128, method=method, precision="bf16")])
+    figure = draw_speedups(read_benchmarks(file).benchmarks)
+    figure.draw_without_rendering()
+    names = figure.axes[0].get_yticklabels()
+    assert [name.get_text().count("\n") for name in names] == [0, 1]
+    assert all(figure.bbox.containsx(name.get_window_extent().x0) for name in names)
+    first, last = (name.get_window_extent() for name in names)
+    assert not first.overlaps(last)
 
 
 def test_what_was_not_measured_stays_blank(report: Path) -> None:

@@ -55,22 +55,32 @@ def test_channels_last_changes_rounding_alone(method):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_as_products_change_rounding_alone(monkeypatch, channels_last):
     monkeypatch.setattr(products, "MANY_WEIGHTS", 0)
-    config = tiny_config(method={"preset": "article"}, network=NO_DROPOUT, train={"channels_last": channels_last})
+    large = {"network": NO_DROPOUT, "data": {"image_size": 64}}  # whose layers are all four kinds of products
+    config = tiny_config(method={"preset": "article"}, train={"channels_last": channels_last}, **large)
     plain, fast = tiny_trainer(config), tiny_trainer(config)
+    pays, answers = products._pays, []
+    monkeypatch.setattr(products, "_pays", lambda *tensors: answers.append(pays(*tensors)) or answers[-1])
     for network in plain._networks():
         for layer in network.modules():
             for kind in (torch.nn.Conv2d, torch.nn.ConvTranspose2d):
                 if isinstance(layer, kind):
                     layer.__class__ = kind  # with PyTorch's forward
     assert_alike(plain, fast, ROUNDING)
+    assert len(answers) == 3 * (4 * 2 + 2)  # steps; passes and layers of the discriminator, and of the generator
+    assert all(answers)
 
 
 def test_large_networks_are_channels_last_on_a_cpu_unasked():
     large = tiny_config(method={"preset": "article"}, network={"width": 64}, data={"image_size": 64})
     assert not tiny_trainer(large).method.discriminator.conv4.weight.is_contiguous()
-    narrower = tiny_config(network={"width": 63}, data={"image_size": 64})
-    assert tiny_trainer(narrower).method.discriminator.conv4.weight.is_contiguous()
     assert not loop._faster_channels_last(large, torch.device("cuda"))
+    for network, image_size in (
+        ({"width": 63}, 64),
+        ({"width": 64}, 32),
+        ({"width": 64, "normalization": "weight"}, 64),
+    ):
+        other = tiny_config(network=network, data={"image_size": image_size})
+        assert tiny_trainer(other).method.discriminator.conv4.weight.is_contiguous()
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
