@@ -122,7 +122,7 @@ def _draw_kept(count: int, threshold: int) -> Tensor:
         part = kept[piece]
         bits = words.random_raw((len(part) + 3) // 4).view(np.uint16)[: len(part)]
         np.greater_equal(bits, threshold, out=part)
-    return torch.from_numpy(kept.view(np.uint8))  # PyTorch converts bytes twice as fast as truth values
+    return torch.from_numpy(kept.view(np.uint8))  # PyTorch converts bytes faster than truth values
 
 
 def _mask(kept: Tensor, scale: float, dtype: torch.dtype) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MANY_WEIGHTS = 2**18
-"""Weights of a layer from which on its product is faster than oneDNN's convolution, in float32 on CPUs with AVX2 or
-AVX-512; in bfloat16 and in channels_last it is from fewer on, which a step does not notice (LOG.md)."""
+"""Weights of a layer from which on its product is faster than oneDNN's convolution with AVX2. With AVX-512 it is from
+twice as many on, in bfloat16 and in channels_last from fewer on, which a step hardly notices (LOG.md)."""
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
@@ -110,7 +110,7 @@ class ConvTransposeToOneChannel(nn.ConvTranspose2d):
             return super().forward(x)
         assert self.bias is not None
         if _is_channels_last(x):
-            pixels = _as_it_lies(x, channels_last=True).flatten(1, 2)  # (B, H * W, I)
+            pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, I)
             columns = (pixels @ self.weight.flatten(1)).transpose(1, 2)  # (B, 16, H * W)
         else:
             taps = self.weight.flatten(1).t().expand(len(x), -1, -1)  # (B, 16, I)

@@ -13,7 +13,7 @@ STATM = Path("/proc/self/statm")
 LARGE = 3 * 2**29
 """Bytes of a process that gives back what is free; the article's networks take as much at batch 128 (LOG.md)."""
 GROWTH = 150 * 2**20
-"""Bytes by which it has grown before it does so again: below, little of it can be free."""
+"""Bytes by which it has grown before it does so again: what it needs at a time is not given back at every step."""
 
 
 def keep_freed_memory() -> bool:
@@ -47,7 +47,7 @@ class Surplus:
         self._resident = 0
 
     def give_back(self) -> bool:
-        """Say whether it was large; never without Linux and glibc, where nothing happens."""
+        """Give back what is free if the process is large and has grown, and say so; without Linux and glibc, never."""
         if (trim := _trim()) is None or _resident() <= max(self._large, self._resident + self._growth):
             return False
         trim(ctypes.c_size_t(0))

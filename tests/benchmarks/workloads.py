@@ -6,9 +6,9 @@
              seconds, with half the batch
     mlp      Improved GAN's fully connected pair at 28x28 (its width is fixed; the number is that of the first layer)
 The others change one size of these, for the scaling. The narrow ones take 1 CPU thread, as the presets do; the
-article's take all cores. There the article's method is timed as it is and as fast as the options make it: channels last
-(on a CPU the article's networks are so either way), what the discriminator's update computed, real features and
-generated images, reused, and for the article's networks bfloat16 passes.
+article's take all cores. The article's method is timed as it is and as fast as the options make it: what the
+discriminator's update computed, real features and generated images, reused, channels last (on a CPU the article's
+networks are so either way), and for the article's networks bfloat16 passes.
 """
 
 from dataclasses import dataclass, replace

@@ -55,7 +55,7 @@ def test_channels_last_changes_rounding_alone(method):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_as_products_change_rounding_alone(monkeypatch, channels_last):
     monkeypatch.setattr(products, "MANY_WEIGHTS", 0)
-    large = {"network": NO_DROPOUT, "data": {"image_size": 64}}  # whose layers are all four kinds of products
+    large = {"network": NO_DROPOUT, "data": {"image_size": 64}}  # has layers of every kind of product
     config = tiny_config(method={"preset": "article"}, train={"channels_last": channels_last}, **large)
     plain, fast = tiny_trainer(config), tiny_trainer(config)
     pays, answers = products._pays, []
