@@ -7,7 +7,7 @@ A configuration is plain data. What a method's own options are is declared besid
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
@@ -94,24 +94,55 @@ class DataConfig(Frozen):
         return self
 
 
-class NetworkConfig(Frozen):
-    """The discriminator and generator pair."""
+class ConvConfig(Frozen):
+    """The article's convolutional pair (networks/conv.py)."""
 
-    family: Literal["conv", "mlp"] = "conv"
-    """conv: the article's pair (networks/conv.py); mlp: Improved GAN's pair (networks/mlp.py)."""
+    family: Literal["conv"] = "conv"
     width: Annotated[int, Field(ge=4, le=512)] = 128
-    """Channels of the first convolution; the article's is 128. The MLP pair has fixed sizes and ignores it."""
+    """Channels of the first convolution; the article's is 128."""
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 100
     """Length of the generator's input z."""
     dropout: Dropout = 0.3
-    """Drop rate after the convolutions (the article feeds keep probability 0.7). The MLP pair has none."""
+    """Drop rate after the convolutions (the article feeds keep probability 0.7)."""
     fast_dropout: Annotated[bool, since_default(True)] = True
     """On a CPU, draw dropout masks from 16 random bits per element (the rate is the nearest multiple of 2^-16) and not
     with PyTorch's own, slower layer, which a GPU has either way."""
     normalization: Literal["batch", "weight", "none"] = "batch"
-    """Of the discriminator's convolutions; the generator keeps batch norm. The MLP pair has its own and ignores it."""
+    """Of the discriminator's convolutions; the generator keeps batch norm."""
     norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     """Share of a new batch in the running statistics of batch norm; short runs need more than the article's 0.01."""
+
+
+class MlpConfig(Frozen):
+    """Improved GAN's fully connected pair (networks/mlp.py), whose sizes, noise and normalization are fixed."""
+
+    family: Literal["mlp"]
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = 100
+    """Length of the generator's input z."""
+
+
+NetworkConfig: TypeAlias = ConvConfig | MlpConfig
+NETWORKS: dict[str, type[ConvConfig] | type[MlpConfig]] = {"conv": ConvConfig, "mlp": MlpConfig}
+"""By family."""
+
+
+def network_class(value: Any) -> type[ConvConfig] | type[MlpConfig]:
+    """Find the class that says which keys a table of network options may have; conv where it names no family.
+
+    Raises:
+        ValueError: the value is no table, or its family is unknown.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("must be a table such as { family = 'conv', width = 16 }")
+    family = value.get("family", "conv")
+    if not isinstance(family, str) or family not in NETWORKS:
+        raise ValueError(f"unknown family {family!r}; known: {', '.join(NETWORKS)}")
+    return NETWORKS[family]
+
+
+def resolve_network(value: Any) -> Any:
+    """Turn {"family": ..., options} into that family's own class, so that a key of another one is an unknown key."""
+    return value if isinstance(value, NetworkConfig) else network_class(value).model_validate(value)
 
 
 class OptimizerConfig(Frozen):
@@ -168,10 +199,10 @@ class TrainConfig(Frozen):
     precision: Annotated[Literal["fp32", "bf16"], since_default("fp32")] = "fp32"
     """Of convolutions and matrix products: fp32, or bf16, in which a GPU and wide networks on a CPU with bfloat16 units
     are faster. Weights, their updates, losses and what the networks give out are float32 either way."""
-    channels_last: Annotated[bool, since_default(False)] = False
-    """Keep convolutions' weights as (O, H, W, I), which bf16 wants; equal up to rounding and other dropout masks. A CPU
-    does so, whatever is written here, from width 64 at 64 pixels on, where it takes less time and memory; not with
-    weight norm."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Keep convolutions' weights as (O, H, W, I), which bf16 wants; equal up to rounding and other dropout masks. auto:
+    from width 64 at 64 pixels on, where a CPU takes less time and memory so, but not with weight norm, whose weights
+    PyTorch computes in its own format. A RunConfig holds the answer, true or false."""
     cuda_graph: Annotated[bool, since_default(False)] = False
     """On a GPU, launch each step as one CUDA graph; without effect on a CPU."""
     num_threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -191,10 +222,18 @@ class TrainConfig(Frozen):
         return self.epochs * steps_per_epoch
 
 
+Kind: TypeAlias = Literal["supervised", "semi_supervised", "classical"]
+
+
 class MethodConfig(Frozen):
     """Options of one method. A method's file derives from this and is thereby known by its `name`."""
 
     name: str
+    kind: ClassVar[Kind]
+    """supervised: sees labeled images only; semi_supervised: networks that also see unlabeled ones; classical: fitted
+    once, without a network."""
+    has_generator: ClassVar[bool] = False
+    """Whether it trains a generator: a GAN."""
     by_name: ClassVar[dict[str, type["MethodConfig"]]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Named configurations, as options of this method: {preset: {option: value}}."""
@@ -250,7 +289,7 @@ class RunConfig(Frozen):
     """Everything that determines a run's result. Import `ssgan_bench.methods` before building one."""
 
     data: DataConfig
-    network: NetworkConfig = NetworkConfig()
+    network: Annotated[NetworkConfig, BeforeValidator(resolve_network)] = ConvConfig()
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(resolve_method)]
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig
@@ -258,6 +297,16 @@ class RunConfig(Frozen):
     """Decides which images are labeled, validation and (without an official test set) test."""
     model_seed: Seed = 0
     """Decides initialization, noise and data order; shared by all arms of a study (common random numbers)."""
+
+    @model_validator(mode="after")
+    def _memory_format_is_known(self) -> Self:
+        if self.train.channels_last == "auto":
+            network = self.network
+            pays = isinstance(network, ConvConfig) and network.width >= 64 and network.normalization != "weight"
+            answer = pays and self.data.image_size >= 64
+            # The one place where a frozen configuration is completed: from here on it says what is done.
+            object.__setattr__(self, "train", self.train.model_copy(update={"channels_last": answer}))
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

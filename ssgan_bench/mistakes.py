@@ -5,7 +5,15 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ssgan_bench.config import Frozen, MethodConfig, RunConfig, method_preset, resolve_method
+from ssgan_bench.config import (
+    Frozen,
+    MethodConfig,
+    RunConfig,
+    method_preset,
+    network_class,
+    resolve_method,
+    resolve_network,
+)
 
 
 class Mistake(Frozen):
@@ -110,18 +118,25 @@ def parse_run_config(values: dict[str, Any]) -> tuple[RunConfig | None, list[Mis
         (config, []) or (None, mistakes).
     """
     mistakes: list[Mistake] = []
-    try:  # first on its own: only the method's own class can say which keys are known
-        method = resolve_method(values.get("method"))
-    except ValidationError as error:
-        name = values["method"].get("name") or method_preset(values["method"]["preset"])["name"]
-        mistakes += mistakes_in(error, MethodConfig.by_name[name], "method")
-    except ValueError as error:
-        mistakes.append(Mistake(key="method", value=values.get("method"), message=str(error)))
-    else:
-        values = {**values, "method": method}
+    # First on their own: only the class of a method or a family of networks can say which keys are known.
+    resolvers = {"method": (resolve_method, _method_class), "network": (resolve_network, network_class)}
+    for section, (resolve, class_of) in resolvers.items():
+        given: Any = values.get(section, {} if section == "network" else None)
+        try:
+            values = {**values, section: resolve(given)}
+        except ValidationError as error:
+            mistakes += mistakes_in(error, class_of(given), section)
+        except ValueError as error:
+            mistakes.append(Mistake(key=section, value=given, message=str(error)))
+    known = {mistake.key.split(".")[0] for mistake in mistakes}
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        others = [m for m in mistakes_in(error, RunConfig) if not (mistakes and m.key.split(".")[0] == "method")]
-        return None, mistakes + others
+        others = mistakes_in(error, RunConfig)
+        return None, mistakes + [m for m in others if m.key.split(".")[0] not in known & resolvers.keys()]
     return config, []
+
+
+def _method_class(values: dict[str, Any]) -> type[MethodConfig]:
+    """Find the class of a method that is known by its name or preset."""
+    return MethodConfig.by_name[values.get("name") or method_preset(values["preset"])["name"]]

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from tiny_runs import DEFAULTS, tiny_config
 
 from ssgan_bench.config import (
+    ConvConfig,
     DataConfig,
     MethodConfig,
-    NetworkConfig,
     OptimizerConfig,
     RunConfig,
     TrainConfig,
@@ -32,7 +32,6 @@ CHANGES = {
         "num_test": 6,
     },
     "network": {
-        "family": "mlp",
         "width": 5,
         "latent_dim": 7,
         "dropout": 0.2,
@@ -187,6 +186,26 @@ def test_image_sizes_are_limited_by_the_conv_networks_only():
     assert mistakes_of(data={"num_labels": 10, "image_size": 28}, network={"family": "mlp"}) == {}
 
 
+def test_an_option_of_another_family_of_networks_is_an_unknown_key():
+    mistakes = mistakes_of(network={"family": "mlp", "width": 8, "dropout": 0.5})
+    assert mistakes.keys() == {"network.width", "network.dropout"}
+    assert mistakes["network.width"].message == "unknown key; known here: family, latent_dim"
+    assert mistakes_of(network={"family": "vit"})["network"].message == "unknown family 'vit'; known: conv, mlp"
+    assert mistakes_of(network=3)["network"].message.startswith("must be a table")
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "normalization", "answer"),
+    [(64, 64, "batch", True), (32, 64, "batch", False), (64, 32, "none", False), (64, 64, "weight", False)],
+)
+def test_the_memory_format_is_resolved_and_recorded(width, size, normalization, answer):
+    network = {"width": width, "normalization": normalization}
+    config = tiny_config(network=network, data={"image_size": size})
+    assert config.model_dump(mode="json")["train"]["channels_last"] is answer
+    other = tiny_config(network=network, data={"image_size": size}, train={"channels_last": not answer})
+    assert other.train.channels_last is not answer
+
+
 def test_the_article_preset_is_the_articles_system():
     assert tiny_config(method={"preset": "article"}).method == SsganConfig(
         head="fake_neuron",
@@ -198,7 +217,7 @@ def test_the_article_preset_is_the_articles_system():
     )
     articles = OptimizerConfig(learning_rate=2e-4, beta1=0.5, beta2=0.999, epsilon=1e-8, weight_decay=0.0)
     assert OptimizerConfig() == articles
-    assert NetworkConfig() == NetworkConfig(width=128, latent_dim=100, dropout=0.3, norm_momentum=0.01)
+    assert ConvConfig() == ConvConfig(width=128, latent_dim=100, dropout=0.3, norm_momentum=0.01)
     assert TrainConfig(epochs=7).batch_size == 128
 
 
@@ -275,6 +294,7 @@ def test_any_change_changes_the_digest():
     changed += [tiny_config(split_seed=1), tiny_config(model_seed=1), tiny_config(method={"name": "supervised"})]
     changed += [tiny_config(data={"num_labels": None, "labeled_rate": 0.2})]
     changed += [tiny_config(train={"epochs": None, "steps": 6})]
+    changed += [RunConfig.model_validate(DEFAULTS | {"network": {"family": "mlp", "latent_dim": 6}})]
     for options in ({}, {"confidence_threshold": 0.5}, {"student_augmentation": 1.0}):
         method = {"name": "ssgan", "consistency_weight": 1.0, **options}
         changed += [tiny_config(method=method, train={"weight_average": 0.9})]
@@ -286,9 +306,9 @@ def test_any_change_changes_the_digest():
 
 def test_options_that_came_later_are_no_part_of_a_configuration_without_them():
     """Else every run would get another digest, and with it another cell, whenever an option is added."""
-    written_out = tiny_config(train={"precision": "fp32", "channels_last": False})
+    written_out = tiny_config(train={"precision": "fp32"})
     assert written_out.digest() == tiny_config().digest()
-    assert not {"precision", "channels_last"} & written_out.model_dump(mode="json")["train"].keys()
+    assert "precision" not in written_out.model_dump(mode="json")["train"]
     method = tiny_config().model_dump(mode="json")["method"]
     assert not {"generator_batch", "reuse_real_features", "reuse_generated_images"} & method.keys()
     assert "epsilon_root" not in tiny_config().model_dump(mode="json")["optimizer"]
@@ -298,7 +318,7 @@ def test_options_that_came_later_are_no_part_of_a_configuration_without_them():
     ("section", "cls", "tested_apart"),
     [
         ("data", DataConfig, {"labeled_rate", "foreign_share"}),
-        ("network", NetworkConfig, set()),
+        ("network", ConvConfig, {"family"}),
         ("optimizer", OptimizerConfig, set()),
         ("train", TrainConfig, {"steps"}),
         ("method", SsganConfig, {"name", "consistency_weight", "confidence_threshold", "student_augmentation"}),

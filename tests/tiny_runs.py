@@ -32,6 +32,8 @@ def tiny_config(**changes):
     values = dict(DEFAULTS)
     for key, value in changes.items():
         values[key] = {**values[key], **value} if key in values and key != "method" else value
+    if values["network"].get("family") == "mlp":  # whose sizes are fixed
+        values["network"] = {"family": "mlp", "latent_dim": values["network"]["latent_dim"]}
     return RunConfig.model_validate(values)
 
 

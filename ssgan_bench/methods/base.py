@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ssgan_bench.config import MethodConfig, NetworkConfig, RunConfig
+from ssgan_bench.config import MethodConfig, MlpConfig, NetworkConfig, RunConfig
 from ssgan_bench.data.batches import Batches, RealBatch
 from ssgan_bench.networks import conv, mlp
 from ssgan_bench.networks.layers import init_weights
@@ -107,7 +107,7 @@ def initialize(method: NetworkMethod, model_seed: int, images: Callable[[], Tens
 
 def build_discriminator(network: NetworkConfig, image_size: int, channels: int, num_logits: int) -> nn.Module:
     """Build the discriminator trunk with a head of `num_logits` outputs."""
-    if network.family == "mlp":
+    if isinstance(network, MlpConfig):
         return mlp.Discriminator(image_size, channels, num_logits)
     return conv.Discriminator(
         image_size,
@@ -123,7 +123,7 @@ def build_discriminator(network: NetworkConfig, image_size: int, channels: int, 
 
 def build_generator(network: NetworkConfig, image_size: int, channels: int) -> Generator:
     """Build the generator that goes with the discriminator."""
-    if network.family == "mlp":
+    if isinstance(network, MlpConfig):
         return mlp.Generator(image_size, channels, network.latent_dim)
     return conv.Generator(
         image_size,

@@ -9,13 +9,13 @@ a threshold. `ssgan` has the same term as an option.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ssgan_bench.config import Fraction, Frozen, MethodConfig, RunConfig, Weight
+from ssgan_bench.config import Fraction, Frozen, Kind, MethodConfig, RunConfig, Weight
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator
 from ssgan_bench.objectives.consistency import pseudo_label_cross_entropy
@@ -41,6 +41,7 @@ class ConsistencyConfig(ConsistencyOptions, MethodConfig):
     """Needs train.weight_average: the averaged weights are the teacher."""
 
     name: Literal["consistency"] = "consistency"
+    kind: ClassVar[Kind] = "semi_supervised"
 
 
 class Consistency(NetworkMethod):

@@ -8,14 +8,14 @@ and Y the given labels. A new image gets the mean of its nearest neighbors' labe
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssgan_bench.config import ConfigError, MethodConfig, RunConfig
+from ssgan_bench.config import ConfigError, Kind, MethodConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
 
@@ -32,6 +32,7 @@ class LabelSpreadingConfig(MethodConfig):
     """Defaults were chosen on the validation images of digits, seeds 0 to 7 (LOG.md)."""
 
     name: Literal["label_spreading"] = "label_spreading"
+    kind: ClassVar[Kind] = "classical"
     n_neighbors: Annotated[int, Field(ge=2, le=1000)] = 7
     """Neighbors of an image in the graph, the image itself included."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2

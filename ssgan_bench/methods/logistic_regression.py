@@ -5,13 +5,13 @@ minimize C sum_i CE(W x_i + b, y_i) + |W|^2 / 2.
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssgan_bench.config import MethodConfig, RunConfig
+from ssgan_bench.config import Kind, MethodConfig, RunConfig
 from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
 
 MOST_ITERATIONS = 10_000
@@ -26,6 +26,7 @@ class LogisticRegressionConfig(MethodConfig):
     """The default was chosen on the validation images of digits, seeds 0 to 7 (LOG.md)."""
 
     name: Literal["logistic_regression"] = "logistic_regression"
+    kind: ClassVar[Kind] = "classical"
     C: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
     """Inverse strength of the regularization, as in scikit-learn."""
 

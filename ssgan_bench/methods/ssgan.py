@@ -14,7 +14,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from ssgan_bench.config import MethodConfig, RunConfig, Weight, since_default
+from ssgan_bench.config import Kind, MethodConfig, RunConfig, Weight, since_default
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator, build_generator
 from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
@@ -49,6 +49,8 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     """Which losses, with which weights."""
 
     name: Literal["ssgan"] = "ssgan"
+    kind: ClassVar[Kind] = "semi_supervised"
+    has_generator: ClassVar[bool] = True
     head: Literal["fake_neuron", "softmax", "logsumexp"] = "fake_neuron"
     """fake_neuron: K+1 logits, the sigmoid of number 0 says fake; softmax: K+1 logits, number 0 of their softmax does;
     logsumexp: K logits, D = Z/(Z+1) with Z = sum exp."""

@@ -1,11 +1,11 @@
 """Supervised only: the discriminator's trunk with K logits, trained on the labels alone. The usual baseline."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ssgan_bench.config import MethodConfig, RunConfig
+from ssgan_bench.config import Kind, MethodConfig, RunConfig
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator
 from ssgan_bench.objectives.supervised import cross_entropy_class_logits
@@ -15,6 +15,7 @@ class SupervisedConfig(MethodConfig):
     """Has no options of its own: regularization is set in network.dropout and optimizer.weight_decay."""
 
     name: Literal["supervised"] = "supervised"
+    kind: ClassVar[Kind] = "supervised"
 
 
 class Supervised(NetworkMethod):

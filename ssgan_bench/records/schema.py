@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ssgan_bench.config import Frozen, digest
+from ssgan_bench.config import Frozen, Kind, digest
 
 
 class ArmInfo(Frozen):
@@ -16,8 +16,10 @@ class ArmInfo(Frozen):
     name: str
     label: str
     """Human-readable name for tables and legends."""
-    trains_networks: bool = True
-    """False where the networks', the optimizer's and the steps' options are without meaning: a classical method."""
+    kind: Kind = "semi_supervised"
+    """Of its method; where it is "classical" options of networks, optimizer and steps are without meaning."""
+    has_generator: bool = False
+    """Whether its method is a GAN."""
 
 
 class Cell(Frozen):

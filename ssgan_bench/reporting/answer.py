@@ -181,7 +181,7 @@ def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
 def _asks_for_help(analysis: Analysis) -> bool:
     """Whether the baseline is the labels alone: what differs from another one has its own word, such as "needed"."""
     study = analysis.evidence.study
-    return study.arm_configs.get(study.baseline, {}).get("method.name") == "supervised"
+    return any(arm.name == study.baseline and arm.kind == "supervised" for arm in study.arms)
 
 
 def _footing(analysis: Analysis) -> list[str]:

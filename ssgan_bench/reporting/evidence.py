@@ -234,7 +234,7 @@ def _arm_configs(plan: StudyPlan) -> dict[str, dict[str, Any]]:
         for cell in plan.cells:
             if cell.arm == arm.name:
                 for key, value in flatten(cell.config).items():
-                    concerns = key not in hidden and (arm.trains_networks or not is_of_networks(key))
+                    concerns = key not in hidden and (arm.kind != "classical" or not is_of_networks(key))
                     if concerns and value not in (values := seen.setdefault(key, [])):
                         values.append(value)
         configs[arm.name] = {key: values[0] if len(values) == 1 else values for key, values in seen.items()}

@@ -82,9 +82,8 @@ class Spread:
 
 def candidates(study: StudyEvidence) -> list[str]:
     """List the arms that a study with yardsticks asks about: the GAN arms, or all others in a study without any."""
-    others = [arm.name for arm in study.arms if arm.name not in study.yardsticks]
-    gans = [name for name in others if study.arm_configs.get(name, {}).get("method.name") == "ssgan"]
-    return gans or others
+    others = [arm for arm in study.arms if arm.name not in study.yardsticks]
+    return [arm.name for arm in others if arm.has_generator] or [arm.name for arm in others]
 
 
 def against_yardsticks(evidence: Evidence, stand_in: float | None = None) -> list[AgainstYardstick]:
@@ -144,7 +143,7 @@ def label_leaks(evidence: Evidence) -> list[Leak]:
     study, found = evidence.study, values(evidence)
     configs = study.arm_configs
     fixed = [name for name, config in configs.items() if config.get(PROTOCOL_KEY) == "fixed"]
-    supervised = [name for name in fixed if configs[name].get("method.name") == "supervised"]
+    supervised = [arm.name for arm in study.arms if arm.name in fixed and arm.kind == "supervised"]
     if not supervised:
         return []
     alone = study.baseline if study.baseline in supervised else supervised[0]

@@ -172,7 +172,7 @@ def _config_text(value: Any) -> str:
 
 def _concerns(arm: ArmInfo, key: str) -> bool:
     """Whether an arm has a say in what a key is; one without networks has none in how networks are trained."""
-    return arm.trains_networks or not is_of_networks(key)
+    return arm.kind != "classical" or not is_of_networks(key)
 
 
 def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
@@ -182,7 +182,7 @@ def configuration(analysis: Analysis) -> tuple[Table, Table, str]:
     configs = study.arm_configs
     keys = sorted({key for config in configs.values() for key in config})
     absent = object()
-    classical = [arm for arm in study.arms if not arm.trains_networks]
+    classical = [arm for arm in study.arms if arm.kind == "classical"]
     differing, shared = [], []
     for key in keys:
         found = [configs.get(arm, {}).get(key, absent) for arm in arms]

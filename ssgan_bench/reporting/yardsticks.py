@@ -23,9 +23,8 @@ def _leaders(rows: Sequence[AgainstYardstick]) -> list[AgainstYardstick]:
 
 def _kind(analysis: Analysis) -> str:
     """Name what is held against the yardsticks."""
-    configs = analysis.evidence.study.arm_configs
-    gans = all(configs.get(arm, {}).get("method.name") == "ssgan" for arm in candidates(analysis.evidence.study))
-    return "GAN arm" if gans else "arm"
+    asked = candidates(analysis.evidence.study)
+    return "GAN arm" if all(arm.has_generator for arm in analysis.evidence.study.arms if arm.name in asked) else "arm"
 
 
 def sentences(analysis: Analysis) -> list[str]:

@@ -95,7 +95,7 @@ class Trainer:
         initialize(self.method, config.model_seed, batches.images_for_initialization)
         for network in self._networks():
             network.to(self.device)
-            if config.train.channels_last or _faster_channels_last(config, self.device):
+            if config.train.channels_last is True:
                 network.to(memory_format=torch.channels_last)
         in_graph = config.train.cuda_graph and self.device.type == "cuda"
         weight_decays = (config.optimizer.weight_decay, 0.0)  # of the discriminator and the generator
@@ -212,15 +212,6 @@ class Trainer:
         latents = torch.split(self.latent("z/samples", count, 0), at_once)
         with self._passes():
             return torch.cat([self.method.generator(z) for z in latents])
-
-
-def _faster_channels_last(config: RunConfig, device: torch.device) -> bool:
-    """Whether the networks are so large that a CPU takes less time and memory in channels_last (LOG.md).
-
-    PyTorch computes weight norm's weights in its own format whatever the format of what they are made from.
-    """
-    large = config.network.width >= 64 and config.data.image_size >= 64
-    return device.type == "cpu" and large and config.network.normalization != "weight"
 
 
 def _outputs_in_float32(network: nn.Module, inputs: object, outputs: Tensor | tuple[Tensor, ...]) -> object:

@@ -7,7 +7,6 @@ from typing import Any
 import ssgan_bench.methods  # noqa: F401  (makes the methods' configurations known)
 from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import ConfigError, RunConfig, digest, flatten
-from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.mistakes import Mistake, parse_run_config
 from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, StudyPlan
 from ssgan_bench.trials.study_file import Level, StudyFile, refuse, show
@@ -55,7 +54,7 @@ def make_plan(
     Args:
         study: the checked study file.
         source: its path, for messages.
-        preset_name: quick, standard or full.
+        preset_name: one of the study's.
         overrides: dotted key -> value from the command line; for a factor's key, its level or list of levels.
         seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed. Of a preset that
             crosses the two, the number of each: N x N pairs.
@@ -63,7 +62,7 @@ def make_plan(
     Raises:
         ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
     """
-    preset = study.presets.get(preset_name)  # type: ignore[call-overload]
+    preset = study.presets.get(preset_name)
     if preset is None:
         raise ConfigError(f"{source}: no preset {preset_name!r}; it has {', '.join(study.presets)}")
     overrides = dict(overrides)
@@ -112,9 +111,7 @@ def make_plan(
         for split_seed, model_seed in seed_pairs
         for arm, levels, config in configs
     ]
-    with_networks = {
-        arm for arm, _, config in configs if issubclass(Method.by_config[type(config.method)], NetworkMethod)
-    }
+    methods = {arm: config.method for arm, _, config in configs}
     return StudyPlan(
         protocol_version=PROTOCOL_VERSION,
         study=study.name,
@@ -124,7 +121,12 @@ def make_plan(
         metric=study.metric,
         baseline=study.baseline,
         arms=tuple(
-            ArmInfo(name=name, label=arm.label, trains_networks=name in with_networks)
+            ArmInfo(
+                name=name,
+                label=arm.label,
+                kind=methods[name].kind,
+                has_generator=methods[name].has_generator,
+            )
             for name, arm in study.arms.items()
         ),
         factors=tuple(factors),
@@ -208,8 +210,15 @@ def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_replaced(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Copy of `under` without values that a value of `over` excludes; both in `over` are a mistake of that layer."""
+    """Copy of `under` without values that a value of `over` excludes; both in `over` are a mistake of that layer.
+
+    Another family of networks starts without the options of the one it replaces.
+    """
     given = flatten(over)
+    replaced = under.get("network")
+    family = given.get("network.family")
+    if family is not None and isinstance(replaced, dict) and replaced.get("family", "conv") != family:
+        under = {section: options for section, options in under.items() if section != "network"}
     for pair in EXCLUSIVE:
         if len(chosen := [key for key in pair if given.get(key) is not None]) == 1:
             section, option = next(key for key in pair if key != chosen[0]).split(".")

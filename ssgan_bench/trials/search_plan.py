@@ -49,7 +49,7 @@ def make_search_plan(
             mistakes.append(Mistake(key=f"levels of {factor.key}", value=list(factor.levels), message=text))
     for key in sorted(overrides.keys() & {key for arm in study.arms for key in search.of_arm(arm)}):
         mistakes.append(Mistake(key=f"--set {key}", value=overrides[key], message="this key is searched"))
-    if study.presets[untuned.preset].seeds is None:  # type: ignore[index]
+    if study.presets[untuned.preset].seeds is None:
         text = "the winners are compared seed by seed: give seeds, not split_seeds and model_seeds"
         mistakes.append(Mistake(key=f"presets.{untuned.preset}", value=None, message=text))
     seeds = tuple(range(search.first_tuning_seed, search.first_tuning_seed + search.tuning_seeds))
@@ -96,7 +96,7 @@ def make_search_plan(
 def _resized(study: StudyFile, source: str, preset: str, sizes: dict[str, Any]) -> Search:
     """The study's search with the numbers of the preset and of the command line."""
     assert study.search is not None
-    size = study.presets[preset].search  # type: ignore[index]
+    size = study.presets[preset].search
     values = study.search.model_dump() | ({} if size is None else size.model_dump(exclude_none=True))
     if unknown := sizes.keys() - set(OVERRIDABLE):
         raise ConfigError(f"--set search.{min(unknown)}: unknown key; known here: {', '.join(OVERRIDABLE)}")

@@ -128,7 +128,7 @@ class StudyFile(Frozen):
     base: dict[str, Any] = Field(default_factory=dict)
     arms: Annotated[dict[Name, Arm], Field(min_length=1, max_length=100)]
     factors: Annotated[list[Factor], Field(min_length=1, max_length=3)]
-    presets: Annotated[dict[Literal["quick", "standard", "full"], Preset], Field(min_length=1)]
+    presets: Annotated[dict[Name, Preset], Field(min_length=1)]
     search: Search | None = None
     """Tune every arm before the study is run, with equal effort."""
 

@@ -60,7 +60,7 @@ def winners_toml(
         overrides: dotted key -> value from the command line, which become part of the file.
         seeds: number of seeds of the preset.
     """
-    preset = study.presets[plan.preset]  # type: ignore[index]
+    preset = study.presets[plan.preset]
     factor_keys = [factor.key for factor in study.factors]
     changes = nested({key: value for key, value in overrides.items() if key not in factor_keys})
     defaults = {arm.name: arm.default for arm in plan.arms}

@@ -21,7 +21,8 @@ BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 
 
 def plan_of(arms: tuple[tuple[str, str], ...] = ARMS, num_seeds: int = 8) -> StudyPlan:
     plan = make_plan(arms=arms, factors=(BUDGETS,), seeds=tuple(range(num_seeds)))
-    infos = tuple(ArmInfo(name=name, label=label, trains_networks=name != "label_spreading") for name, label in arms)
+    kinds = {"label_spreading": "classical"}
+    infos = tuple(ArmInfo(name=name, label=label, kind=kinds.get(name, "supervised")) for name, label in arms)
     return plan.model_copy(update={"arms": infos})
 
 

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
 from ssgan_bench.networks import products
-from ssgan_bench.training import loop
 
 METHODS = [{"name": "supervised"}, {"preset": "article"}, {"preset": "improved_gan"}]
 NO_DROPOUT = {"dropout": 0.0}
@@ -68,19 +67,6 @@ def test_convolutions_as_products_change_rounding_alone(monkeypatch, channels_la
     assert_alike(plain, fast, ROUNDING)
     assert len(answers) == 3 * (4 * 2 + 2)  # steps; passes and layers of the discriminator, and of the generator
     assert all(answers)
-
-
-def test_large_networks_are_channels_last_on_a_cpu_unasked():
-    large = tiny_config(method={"preset": "article"}, network={"width": 64}, data={"image_size": 64})
-    assert not tiny_trainer(large).method.discriminator.conv4.weight.is_contiguous()
-    assert not loop._faster_channels_last(large, torch.device("cuda"))
-    for network, image_size in (
-        ({"width": 63}, 64),
-        ({"width": 64}, 32),
-        ({"width": 64, "normalization": "weight"}, 64),
-    ):
-        other = tiny_config(network=network, data={"image_size": image_size})
-        assert tiny_trainer(other).method.discriminator.conv4.weight.is_contiguous()
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)

@@ -46,7 +46,7 @@ def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size:
         read_study(STUDY), "x", "quick", changes | {"data.dataset": dataset, "data.image_size": size}, seeds=2
     )
     cost = estimate(plan, torch.device("cpu"), num_workers=2)
-    trained = [arm.name for arm in plan.arms if arm.trains_networks]
+    trained = [arm.name for arm in plan.arms if arm.kind != "classical"]
     assert [name for name, arm in cost.arms.items() if arm.step_ms is not None] == trained
     with_steps = [arm for arm in cost.arms.values() if arm.step_ms is not None]
     assert len(with_steps) == 5
@@ -188,7 +188,7 @@ def test_a_given_number_of_steps_costs_the_same_with_however_many_unlabeled_imag
     assert len(plan.factors[0].levels) > 1
     cost = estimate(plan, torch.device("cpu"), num_workers=1)
     assert {name: arm.steps for name, arm in cost.arms.items() if arm.step_ms is not None} == {
-        arm.name: 7 for arm in plan.arms if arm.trains_networks
+        arm.name: 7 for arm in plan.arms if arm.kind != "classical"
     }
     fits = [name for name, arm in cost.arms.items() if arm.step_ms is None]
     assert len(fits) == 2 * len(plan.factors[0].levels)  # a fit sees every image, and so costs more with more of them

@@ -6,7 +6,7 @@ import pytest
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import StudyPlan
-from ssgan_bench.trials.plan import changes_between, make_plan, parse_overrides
+from ssgan_bench.trials.plan import changes_between, make_plan, merged, parse_overrides
 from ssgan_bench.trials.study_file import StudyFile
 
 VALUES: dict[str, Any] = {
@@ -225,6 +225,20 @@ def test_published_values_reach_the_plan_unless_the_recipe_is_changed() -> None:
     for change, kept in (({"train.precision": "bf16"}, 2), ({"train.epochs": 1}, 0), ({"data.num_labels": [20]}, 1)):
         study = StudyFile.model_validate(VALUES | {"presets": presets})
         assert len(make_plan(study, "s.toml", "quick", change).published) == kept
+
+
+WIDE = {"network": {"width": 8}}
+
+
+def test_another_family_of_networks_starts_without_the_options_of_the_one_it_replaces() -> None:
+    wide = {"quick": VALUES["presets"]["quick"] | {"set": merged(VALUES["presets"]["quick"]["set"], WIDE)}}
+    study = StudyFile.model_validate(VALUES | {"presets": wide})
+    networks = {cell.config["network"]["width"] for cell in make_plan(study, "s.toml", "quick", {}).cells}
+    assert networks == {8}
+    kept = make_plan(study, "s.toml", "quick", {"network.family": "conv"}).cells
+    assert {cell.config["network"]["width"] for cell in kept} == {8}
+    replaced = make_plan(study, "s.toml", "quick", {"network.family": "mlp"}).cells
+    assert {tuple(cell.config["network"].items()) for cell in replaced} == {(("family", "mlp"), ("latent_dim", 100))}
 
 
 CROSSED = {

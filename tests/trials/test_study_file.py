@@ -130,10 +130,10 @@ MISTAKES = {
         "arms.a = 'A': must be a table; known here: label, set",
     ),
     "one table of factors": ("[[factors]]", "[factors]", "factors: must be a list of tables, each under [[factors]]"),
-    "an unknown preset": (
+    "a preset's name with spaces": (
         "presets.quick",
-        "presets.fast",
-        "presets.fast: as a name, must be 'quick', 'standard' or 'full'",
+        'presets."Too Fast"',
+        "presets.Too Fast: as a name, must be 1 to 64 lowercase letters, digits, _ and -",
     ),
     "spaces in a name": (
         '"tiny"',
