@@ -56,6 +56,7 @@ CHANGES = {
         "evaluations": 3,
         "augmentation": 0.5,
         "weight_average": 0.9,
+        "evaluation_statistics": "running",
         "precision": "bf16",
         "channels_last": True,
         "cuda_graph": True,
