@@ -196,6 +196,12 @@ class TrainConfig(Frozen):
     """Strength of the random affine distortion of real images, labeled and unlabeled (data/augment.py); 0 is off."""
     weight_average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of a moving average of the weights, used for evaluation; None evaluates the weights themselves."""
+    evaluation_statistics: Literal["real", "running"] = "real"
+    """Batch norm's mean and variance where weights are evaluated. real: estimated anew at every evaluation, for the
+    weights at hand, from the run's own real training images without augmentation or labels: labeled and unlabeled ones,
+    or the labeled ones alone for a method that is given no others. The running averages, which a consistency loss's
+    teacher uses, are then of real images alone. running: the article's program, running averages over all training
+    passes, generated images included."""
     precision: Annotated[Literal["fp32", "bf16"], since_default("fp32")] = "fp32"
     """Of convolutions and matrix products: fp32, or bf16, in which a GPU and wide networks on a CPU with bfloat16 units
     are faster. Weights, their updates, losses and what the networks give out are float32 either way."""

@@ -55,6 +55,7 @@ CHANGES = {
         "evaluations": 3,
         "augmentation": 0.5,
         "weight_average": 0.9,
+        "evaluation_statistics": "running",
         "precision": "bf16",
         "channels_last": True,
         "cuda_graph": True,

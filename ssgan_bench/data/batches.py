@@ -164,6 +164,12 @@ class Batches:
         order = torch.randperm(len(index), generator=generator(self.config.model_seed, "init/images"))
         return self._scaled(index[order[:count].to(index.device)])
 
+    def images_for_statistics(self, count: int = 1000) -> Tensor:
+        """Give up to `count` scaled images that this run trains on, labeled or not, always the same, undistorted."""
+        pool = np.union1d(self._labeled, self._unlabeled_only())
+        order = torch.randperm(len(pool), generator=generator(self.config.model_seed, "statistics/images"))
+        return self._scaled(torch.from_numpy(pool)[order[:count]].to(self.images.device))
+
     def labels_used(self, step: int) -> int:
         """Count the distinct images whose labels the first `step` steps (from 1) have used.
 

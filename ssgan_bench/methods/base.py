@@ -3,8 +3,9 @@
 The other kind, fitted once and without a network, is in classical.py.
 """
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ssgan_bench.config import MethodConfig, MlpConfig, NetworkConfig, RunConfig
 from ssgan_bench.data.batches import Batches, RealBatch
 from ssgan_bench.networks import conv, mlp
+from ssgan_bench.networks.batch_statistics import batch_norms, set_batch_statistics
 from ssgan_bench.networks.layers import init_weights
 from ssgan_bench.seeding import generator, seed_layers
 
@@ -103,6 +105,20 @@ def initialize(method: NetworkMethod, model_seed: int, images: Callable[[], Tens
     if isinstance(method.discriminator, mlp.Discriminator):
         seed_layers(model_seed, "init/noise", 0)
         method.discriminator.initialize_from_data(images().cpu())
+
+
+def with_statistics_of(discriminator: nn.Module, images: Callable[[], Sequence[Tensor]]) -> nn.Module:
+    """Copy a discriminator, in evaluation mode, whose batch norm has the statistics of these images.
+
+    Args:
+        discriminator: stays as it is; without batch norm it is returned itself.
+        images: gives batches (B, C, H, W) in [-1, 1]; asked only where there is batch norm.
+    """
+    if not batch_norms(discriminator):
+        return discriminator
+    discriminator = copy.deepcopy(discriminator).eval()
+    set_batch_statistics(discriminator, images())
+    return discriminator
 
 
 def build_discriminator(network: NetworkConfig, image_size: int, channels: int, num_logits: int) -> nn.Module:

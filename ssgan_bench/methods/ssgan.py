@@ -8,6 +8,7 @@ is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matchi
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -18,6 +19,7 @@ from ssgan_bench.config import Kind, MethodConfig, RunConfig, Weight, since_defa
 from ssgan_bench.data.batches import RealBatch
 from ssgan_bench.methods.base import Losses, NetworkMethod, build_discriminator, build_generator
 from ssgan_bench.methods.consistency import ConsistencyOptions, consistency_losses
+from ssgan_bench.networks.batch_statistics import running_statistics_kept
 from ssgan_bench.networks.layers import ShiftBatchNorm
 from ssgan_bench.objectives.feature_matching import feature_matching_l1, feature_matching_l2
 from ssgan_bench.objectives.real_fake import (
@@ -56,7 +58,8 @@ class SsganConfig(ConsistencyOptions, MethodConfig):
     logsumexp: K logits, D = Z/(Z+1) with Z = sum exp."""
     real_and_fake: Literal["separate", "joint"] = "separate"
     """Whether the discriminator sees real and generated images in two batches, as in the article, or in one; it matters
-    to batch norm alone."""
+    to batch norm alone. Under train.evaluation_statistics = "real" a shared batch moves no running statistics; where a
+    consistency loss's teacher needs them, the real images pass once more by themselves."""
     real_fake_weight: Weight = 1.0
     adversarial_weight: Weight = 1.0
     feature_matching: Literal["off", "l2", "l1"] = "l2"
@@ -116,6 +119,7 @@ class Ssgan(NetworkMethod):
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         assert isinstance(config.method, SsganConfig)
         self.options = config.method
+        self._counts_generated = config.train.evaluation_statistics == "running"
         self._real_features: Tensor | None = None
         self._generated_images: Tensor | None = None
         self.real_logit = REAL_LOGITS[self.options.head]
@@ -140,13 +144,16 @@ class Ssgan(NetworkMethod):
         fake_images = generated_images.detach()
         if self.options.real_and_fake == "joint":
             (_, logits_on_real), (_, logits_on_fake) = self._discriminate_together(real.images, fake_images)
+            if not self._counts_generated and self.options.consistency_weight > 0:
+                with torch.no_grad():  # moves the teacher's statistics, which no other pass does
+                    self.discriminator(real.images)
             yield self._losses_on_real(real, logits_on_real) | self._losses_on_fake(logits_on_fake)
         else:
             features_on_real, logits_on_real = self.discriminator(real.images)
             if self.options.reuse_real_features:
                 self._real_features = features_on_real.detach()[real.unlabeled]
             yield self._losses_on_real(real, logits_on_real)
-            _, logits_on_fake = self.discriminator(fake_images)
+            _, logits_on_fake = self._discriminate_generated(fake_images)
             yield self._losses_on_fake(logits_on_fake)
 
     def _losses_on_real(self, real: RealBatch, logits: Tensor) -> Losses:
@@ -171,11 +178,11 @@ class Ssgan(NetworkMethod):
         if options.reuse_real_features:
             assert self._real_features is not None  # the discriminator's update comes first
             real_features = self._real_features
-            fake_features, logits_on_fake = self.discriminator(fake_images)
+            fake_features, logits_on_fake = self._discriminate_generated(fake_images)
         elif options.real_and_fake == "joint" and self._has_batch_statistics:
             (real_features, _), (fake_features, logits_on_fake) = self._discriminate_together(real_images, fake_images)
         else:
-            fake_features, logits_on_fake = self.discriminator(fake_images)
+            fake_features, logits_on_fake = self._discriminate_generated(fake_images)
             # A fresh pass through the updated D; constant for the generator. Without matching it still moves the
             # batch-norm statistics, as in the article, so that arms differ in their losses alone.
             with torch.no_grad():
@@ -192,9 +199,21 @@ class Ssgan(NetworkMethod):
 
     def _discriminate_together(self, real_images: Tensor, fake_images: Tensor) -> tuple[Outputs, Outputs]:
         """Features and logits of real and of generated images from one pass, in which they share batch statistics."""
-        features, logits = self.discriminator(torch.cat([real_images, fake_images]))
+        features, logits = self._discriminate_generated(torch.cat([real_images, fake_images]))
         count = len(real_images)
         return (features[:count], logits[:count]), (features[count:], logits[count:])
+
+    def _discriminate_generated(self, images: Tensor) -> Outputs:
+        """Features and logits of images of which at least some are generated.
+
+        They move running statistics in the article's program alone; see `train.evaluation_statistics`.
+        """
+        kept: AbstractContextManager[None] = nullcontext()
+        if not self._counts_generated:
+            kept = running_statistics_kept(self.discriminator)
+        with kept:
+            outputs: Outputs = self.discriminator(images)
+        return outputs
 
     def class_logits(self, logits: Tensor) -> Tensor:
         return logits if self.options.head == "logsumexp" else class_logits_fake_neuron(logits)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import Batches, RealBatch, images_at_once
-from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize
+from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize, with_statistics_of
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
 from ssgan_bench.training.allocator import surplus_of_this_process
@@ -111,6 +111,8 @@ class Trainer:
         decay = config.train.weight_average
         self.average = None if decay is None else WeightAverage(self.method.discriminator, decay)
         self.method.teacher = None if self.average is None else self.average.network
+        self._evaluated: nn.Module | None = None
+        """What `classify` uses; forgotten when training goes on."""
 
     def state(self) -> dict[str, Any]:
         """Weights, running statistics, optimizers and averages; the tensors are not copied."""
@@ -132,6 +134,7 @@ class Trainer:
             optimizer.load(moments)
         if self.average is not None:
             self.average.load(state["average"])
+        self._evaluated = None
 
     @property
     def warmup_steps(self) -> int:
@@ -161,6 +164,7 @@ class Trainer:
     def step(self, step: int) -> Losses:
         """Do step `step` (from 0) and return its weighted loss terms by name."""
         config = self.config
+        self._evaluated = None
         rate = learning_rate_at(step, self.total_steps, config.optimizer)
         for optimizer in self.optimizers:
             optimizer.set_rate(rate)
@@ -200,9 +204,21 @@ class Trainer:
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
         """Class logits (B, K) of images (B, C, H, W) by the evaluated (averaged, if configured) discriminator."""
-        network = self.average.network if self.average else self.method.discriminator
         with self._passes():
-            return self.method.class_logits(network(images)[1])
+            if self._evaluated is None:
+                self._evaluated = self._with_evaluation_statistics()
+            return self.method.class_logits(self._evaluated(images)[1])
+
+    def _with_evaluation_statistics(self) -> nn.Module:
+        """Give the evaluated discriminator's batch norm what `train.evaluation_statistics` says.
+
+        In a copy, because a consistency loss's teacher goes on with the statistics that it has.
+        """
+        network = self.average.network if self.average else self.method.discriminator
+        if self.config.train.evaluation_statistics == "running":
+            return network
+        at_once = images_at_once(self.config.data.image_size)
+        return with_statistics_of(network, lambda: torch.split(self.batches.images_for_statistics(), at_once))
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:

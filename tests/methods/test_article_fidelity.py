@@ -34,7 +34,7 @@ def make_trainer():
         data={"image_size": 64, "num_labels": None, "labeled_rate": 0.5, "label_protocol": "resampled"},
         network={"dropout": 0.0},
         optimizer={"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-8},
-        train={"batch_size": BATCH},
+        train={"batch_size": BATCH, "evaluation_statistics": "running"},
     )
     stream = torch.Generator().manual_seed(4)
     images = torch.randint(0, 256, (60, 1, 64, 64), generator=stream, dtype=torch.uint8)

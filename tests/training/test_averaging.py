@@ -59,7 +59,9 @@ def test_the_average_takes_no_gradients_and_leaves_the_network_alone():
 
 
 def test_a_training_evaluates_the_average_of_the_weights_after_each_step():
-    trainer = tiny_trainer(tiny_config(train={"weight_average": DECAY, "epochs": 2}))
+    trainer = tiny_trainer(
+        tiny_config(train={"weight_average": DECAY, "epochs": 2, "evaluation_statistics": "running"})
+    )
     history = []
     for step in range(trainer.total_steps):
         trainer.step(step)
