@@ -63,14 +63,26 @@ class DataConfig(Frozen):
     """Share of the unlabeled images whose class is none of data.classes (class mismatch, Oliver et al. 2018, P.4):
     that share of equally many images from each of a fixed number of classes (data/splits.py)."""
     num_validation: Annotated[int, Field(ge=0)] = 200
-    """Images split from training for the curves; only a search selects on them."""
-    num_test: Annotated[int, Field(ge=1)] = 397
-    """Images split off as the test set where the data set has no official one."""
+    """Images split from training for the curves, and for choosing settings."""
+    num_test: Annotated[int, Field(ge=1)] | None = None
+    """Images split off as the test set of a folder without test/; None: a fifth of each class, at least one image. For
+    a data set with a test set of its own only None is possible."""
+    evaluation_set: Annotated[Literal["test", "validation"], since_default("test")] = "test"
+    """Images that the final metrics are of. validation: for choosing settings; the test images are not read."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if (self.num_labels is None) == (self.labeled_rate is None):
             raise ValueError("give exactly one of data.num_labels and data.labeled_rate")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_set_has_images(self) -> Self:
+        if self.evaluation_set == "validation" and self.num_validation == 0:
+            raise ValueError(
+                "data.evaluation_set = 'validation' with data.num_validation = 0: there is nothing to evaluate on; "
+                "raise num_validation"
+            )
         return self
 
     @model_validator(mode="after")
@@ -300,7 +312,7 @@ class RunConfig(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig
     split_seed: Seed = 0
-    """Decides which images are labeled, validation and (without an official test set) test."""
+    """Decides which images are labeled, validation and (for a folder without test/) test."""
     model_seed: Seed = 0
     """Decides initialization, noise and data order; shared by all arms of a study (common random numbers)."""
 

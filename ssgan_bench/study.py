@@ -52,6 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="change a configuration value (TOML), or the levels of a factor; repeatable",
     )
+    what.add_argument(
+        "--choose",
+        action="store_true",
+        help="for choosing settings: validation error, seeds from 10000; the test images are not read "
+        "(--set data.evaluation_set=validation)",
+    )
     how = parser.add_argument_group("how and where")
     how.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core, one on a GPU)")
     how.add_argument(
@@ -174,6 +180,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     overrides = parse_overrides(options.set)
     if options.dataset is not None:
         overrides["data.dataset"] = options.dataset
+    if options.choose:
+        overrides["data.evaluation_set"] = "validation"
     return overrides
 
 

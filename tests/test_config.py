@@ -30,6 +30,7 @@ CHANGES = {
         "classes": (0, 2),
         "num_validation": 6,
         "num_test": 6,
+        "evaluation_set": "validation",
     },
     "network": {
         "width": 5,

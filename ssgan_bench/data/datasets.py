@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.data import download, folder
+from ssgan_bench.data.digits import NUM_TEST, read_digits
 from ssgan_bench.data.idx import read_idx
 from ssgan_bench.data.pinning import MANIFEST, PINNED, expected_digests, tensor_digests
 
@@ -35,7 +36,7 @@ class ImageData:
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor | None
-    """The official test set; None where there is none."""
+    """The official test set, or for digits the fixed one; None where there is none."""
     test_labels: Tensor | None
     unlabeled_images: Tensor | None
     """Extra images that have no label at all (folder data sets); None where there are none."""
@@ -49,9 +50,9 @@ class DatasetInfo:
     """What is known of a data set without loading it."""
 
     num_train: int
-    """Labeled images outside the official test set; validation (and a missing test set) are split off."""
+    """Labeled images outside the data set's own test set; validation (and a missing test set) are split off."""
     num_test: int | None
-    """Size of the official test set; None where there is none."""
+    """Size of the data set's own test set, official or fixed (digits.py); None where there is none."""
     channels: int
     native_size: int | None
     """Side in pixels; None for a folder, whose images vary."""
@@ -66,7 +67,7 @@ _KUZUSHIJI = tuple("o ki su tsu na ha ma ya re wo".split())
 _CIFAR = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 KNOWN = {
-    "digits": DatasetInfo(1_797, None, 1, 8, 10, _DIGITS),
+    "digits": DatasetInfo(1_797 - NUM_TEST, NUM_TEST, 1, 8, 10, _DIGITS),
     "mnist": DatasetInfo(60_000, 10_000, 1, 28, 10, _DIGITS),
     "fashion_mnist": DatasetInfo(60_000, 10_000, 1, 28, 10, _FASHION),
     "kmnist": DatasetInfo(60_000, 10_000, 1, 28, 10, _KUZUSHIJI),
@@ -150,7 +151,7 @@ def load(name: str, root: Path, *, image_size: int | None = None) -> ImageData:
         return _load_folder(name, image_size)
     info = describe(name)
     if name == "digits":
-        tensors = _read_digits()
+        tensors = read_digits()
     elif absent := download.missing_files(name, root):
         raise download.missing_error(name, root, f"{len(absent)} of its files are not there")
     elif name == "svhn":
@@ -167,17 +168,6 @@ def load(name: str, root: Path, *, image_size: int | None = None) -> ImageData:
         if found != (pinned := expected.get(key, "nothing")):
             raise _damaged(name, root, key, f"SHA-256 of {key} is {found[:12]}..., expected {pinned[:12]}...")
     return _image_data(name, tensors, digests, info.class_names)
-
-
-def _read_digits() -> dict[str, Tensor]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = np.round(bunch.images * 255 / 16).astype(np.uint8)
-    return {
-        "train_images": torch.from_numpy(images).unsqueeze(1),
-        "train_labels": torch.from_numpy(bunch.target.astype(np.int64)),
-    }
 
 
 def _read_idx(name: str, root: Path) -> dict[str, Tensor]:

@@ -19,8 +19,10 @@ MANIFEST = "ssgan_bench_sha256.json"
 
 PINNED: dict[str, dict[str, str]] = {
     "digits": {
-        "train_images": "efd4a499ad1084e3aa078f8f0ae11ec6465604e1e304424874454531061476dd",
-        "train_labels": "6ebd7ff35f774440ecdce6f594742034521e38a0e8b3d976c1e7180cb72d139e",
+        "train_images": "1c469b6dfef2c46ed19a66e0c9bb452df2f22bd1ff71e467e48febffdad976e7",
+        "train_labels": "4850133588499fce921d8f747cfa9dcb6c671475fe9d3545858862a68132a919",
+        "test_images": "54b953a0d875a7b455ab72c281ea9bdf715c9ea765ef5b64c9e20185f818235c",
+        "test_labels": "efbe5be5cfa6b5a76d08b17b88a4103d07e2fb9057fb855dd62ce7253aa7c9e9",
     },
     "mnist": {
         "train_images": "335fc67ef24a632c1451ee640a2affda5bf8992df7234de860d1f50b01536283",

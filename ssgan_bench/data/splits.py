@@ -1,11 +1,12 @@
 """Which images are labeled, unlabeled, validation and test: index sets, a pure function of split_seed.
 
-Each of test, validation and labeled takes the head of its own random order, so a larger budget contains every
-smaller one, and neither validation nor test depends on the label budget. So do the unlabeled images besides the
-labeled ones, where not all of them are kept.
+A data set with a test set of its own has that one at every seed. Each of validation, labeled and, elsewhere, test takes
+the head of its own random order, so a larger budget contains every smaller one, and neither validation nor test
+depends on the label budget. So do the unlabeled images besides the labeled ones, where not all of them are kept.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +18,11 @@ from ssgan_bench.seeding import numpy_generator
 
 Indices: TypeAlias = NDArray[np.int64]
 
+NEARLY_ALL = 0.9
+"""Share of the training images from which on a budget need not be balanced: all labels are as many as there are."""
+TEST_SHARE = 0.2
+"""Share of each class that is the test set of a data set without one, unless data.num_test says how many images."""
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
@@ -27,7 +33,7 @@ class Splits:
     unlabeled: Indices
     validation: Indices
     test: Indices
-    """Into the official test images where the data set has some, else into the training images."""
+    """Into the data set's own test images where it has some, else into the training images."""
     num_train: int
     """Size of the training set (told-apart classes, neither validation nor test), of which labeled_rate is a share."""
     num_labels: int
@@ -56,8 +62,9 @@ def make_splits(
     """Split a data set; the same arguments give the same sets on every machine.
 
     Test and validation are stratified: classes are as frequent as in the data. The labeled images are
-    balanced - class counts differ by at most one, and which classes get the remainder is random; when a class
-        runs out of images, as it may near a full budget, the others make up for it;
+    balanced - class counts differ by at most one, and which classes get the remainder is random. Refused where a class
+        has too few images for that, unless the budget is at least `NEARLY_ALL` of the training images: then a class
+        gives all it has, and the others make up for it;
     proportional - by Webster's method: the next label goes to the class of smallest (count + 1/2) / size.
         (Largest remainders can take a label from a class when the budget grows: budgets would not nest.)
     Images of foreign classes are in none of these sets and come into the unlabeled one only by config.foreign_share.
@@ -69,8 +76,8 @@ def make_splits(
         config: label budget, balance, protocol, unlabeled images, and sizes of validation and test.
         split_seed: decides every random choice made here.
         num_extra_unlabeled: images that never had labels; indices N..N+E-1.
-        official_test_labels: classes, numbered as in `labels`, of the official test set, which then is the test set
-            (without foreign classes); None where there is none and config.num_test images are split off.
+        official_test_labels: classes, numbered as in `labels`, of the data set's own test set, which then is the test
+            set (without foreign classes); None where there is none, and config.num_test images are split off.
 
     Raises:
         ConfigError: the sizes do not fit together; the message gives the numbers.
@@ -78,14 +85,14 @@ def make_splits(
     own = np.flatnonzero(labels < num_classes).astype(np.int64)
     remaining = own
     if official_test_labels is None:
-        if config.num_test >= len(own):
-            raise ConfigError(
-                f"data.num_test = {config.num_test}: {_name(config)} has only {len(own)} images and no "
-                "official test set; lower it"
-            )
         order = _taking_order(labels, remaining, num_classes, split_seed, "test", balanced=False)
-        test = np.sort(order[: config.num_test])
+        test = _split_off_test(labels, order, num_classes, config)
         remaining = np.setdiff1d(remaining, test)
+    elif config.num_test is not None:
+        raise ConfigError(
+            f"data.num_test = {config.num_test}: {config.dataset} has a test set of its own, of "
+            f"{len(official_test_labels)} images, which every run is tested on; leave the option out"
+        )
     else:
         test = np.flatnonzero(official_test_labels < num_classes).astype(np.int64)
     if config.num_validation >= len(remaining):
@@ -97,7 +104,7 @@ def make_splits(
     validation = np.sort(order[: config.num_validation])
     train = np.setdiff1d(remaining, validation)
 
-    num_labels = _num_labels(config, len(train), num_classes)
+    num_labels = _num_labels(config, labels[train], num_classes)
     order = _taking_order(
         labels, train, num_classes, split_seed, "labeled", balanced=config.class_balance == "balanced"
     )
@@ -147,6 +154,11 @@ def renumber(classes: tuple[int, ...], num_all: int, dataset: str) -> Indices:
 def _name(config: DataConfig) -> str:
     """What the told-apart images are called in a message."""
     return config.dataset if config.classes is None else f"data.classes = {list(config.classes)} of {config.dataset}"
+
+
+def _class_name(config: DataConfig, c: int) -> str:
+    """What a told-apart class is called in a message: its number in the data set, from 0."""
+    return f"{c if config.classes is None else config.classes[c]} (from 0)"
 
 
 def _first_unlabeled(candidates: Indices, num_images: int, config: DataConfig, split_seed: int) -> Indices:
@@ -223,8 +235,31 @@ def _mixed_unlabeled(
     return np.sort(order[:total])
 
 
-def _num_labels(config: DataConfig, num_train: int, num_classes: int) -> int:
-    """Turn the budget into a number of labels, and refuse one that cannot be met."""
+def _split_off_test(labels: NDArray[np.integer], order: Indices, num_classes: int, config: DataConfig) -> Indices:
+    """Take the test set of a data set without one from its images in taking order."""
+    if config.num_test is None:
+        ordered = labels[order]
+        heads = []
+        for c in range(num_classes):
+            members = order[ordered == c]
+            if len(members) < 2:
+                raise ConfigError(
+                    f"class {_class_name(config, c)} of {config.dataset} has {len(members)} labeled image(s), and "
+                    "there is no test/: one is needed for training and one for the test; add images, or a test/ folder"
+                )
+            heads.append(members[: max(1, round(TEST_SHARE * len(members)))])
+        return np.sort(np.concatenate(heads))
+    if config.num_test >= len(order):
+        raise ConfigError(
+            f"data.num_test = {config.num_test}: {_name(config)} has only {len(order)} images and no test set of its "
+            "own; lower it"
+        )
+    return np.sort(order[: config.num_test])
+
+
+def _num_labels(config: DataConfig, train_labels: NDArray[np.integer], num_classes: int) -> int:
+    """Turn the budget into a number of labels, and refuse one that cannot be met by the training images' classes."""
+    num_train = len(train_labels)
     if config.label_protocol == "resampled" and not config.unlabeled_includes_labeled:
         raise ConfigError(
             "data.label_protocol = 'resampled' uses every training image as labeled at some time; it needs "
@@ -246,6 +281,17 @@ def _num_labels(config: DataConfig, num_train: int, num_classes: int) -> int:
         raise ConfigError(
             f"{given}: fewer labels than the {num_classes} classes of {config.dataset}; use {num_classes} or "
             "more, or set data.class_balance = 'proportional'"
+        )
+    sizes = np.bincount(train_labels, minlength=num_classes)
+    smallest = int(sizes.argmin())
+    fewest = int(sizes[smallest])
+    most = num_classes * fewest + int((sizes > fewest).sum())
+    is_chosen = config.class_balance == "balanced" and config.label_protocol == "fixed"
+    if is_chosen and most < num_labels < NEARLY_ALL * num_train:
+        raise ConfigError(
+            f"{given}: balanced labels are {math.ceil(num_labels / num_classes)} of a class, but class "
+            f"{_class_name(config, smallest)} of {config.dataset} has {fewest} training images; use at most {most} "
+            "labels, or set data.class_balance = 'proportional'"
         )
     return num_labels
 

@@ -1,6 +1,6 @@
 """The yardstick of sample quality: a small classifier trained on all labels of a data set; its features are compared.
 
-It sees the label of every training image and of no official test image. A data set without an official test set gives
+It sees the label of every training image and no test image. Only a folder without test/ gives
 it all its images: which of them are a run's test images depends on the run's `split_seed`, and distances compare
 between seeds only in one feature space. It measures samples and nothing else; no run is trained, selected or scored
 with it.

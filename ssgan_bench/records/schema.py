@@ -146,6 +146,8 @@ class SplitInfo(Frozen):
     num_unlabeled: int
     num_validation: int
     num_test: int
+    evaluated_on: Literal["test", "validation"] = "test"
+    """The set that the record's metrics are of; validation: settings were being chosen, the test set was not read."""
     labeled_digest: str
     unlabeled_digest: str
     validation_digest: str
@@ -172,7 +174,7 @@ class Timing(Frozen):
 
 
 class SampleDistances(Frozen):
-    """How far one set of images is from the run's test images; see evaluation/sample_distances.py."""
+    """How far one set of images is from the images that the run is evaluated on; see evaluation/sample_distances.py."""
 
     frechet: float
     """Squared Frechet distance between feature Gaussians; biased upwards at small num_images."""
@@ -191,7 +193,7 @@ class SampleQuality(Frozen):
     """Data set and first 8 hex digits of the SHA-256 of its weights, e.g. "digits_1a2b3c4d"; distances of different
     ones do not compare."""
     reference_error_rate: float
-    """Of that classifier on the real test images; it has seen them where the data set has no official test set."""
+    """Of that classifier on the real images evaluated; it has seen them unless they are the data set's own test set."""
     num_images: int
     """Generated images, and real ones on the other side."""
     generated: SampleDistances
@@ -233,7 +235,7 @@ class RunRecord(Frozen):
     error: str | None = None
     """Last line of the exception; only for status "failed"."""
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
-    """error_rate, nll, ece on the test set at the final snapshot; empty unless complete."""
+    """error_rate, nll, ece at the final snapshot on the set that `splits.evaluated_on` names; empty unless complete."""
     curves: tuple[CurvePoint, ...] = ()
     splits: SplitInfo | None = None
     timing: Timing | None = None

@@ -73,6 +73,11 @@ class StudyEvidence(Frozen):
     damaged: tuple[str, ...]
     """Names of record files that could not be read; their cells count as missing."""
 
+    @property
+    def evaluated_on(self) -> str:
+        """What the metric is of: "test" images or, where settings were being chosen, "validation" images."""
+        return str(self.arm_configs.get(self.baseline, {}).get("data.evaluation_set", "test"))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -104,7 +109,7 @@ RUN_COLUMNS: dict[str, str] = {
     "diverged_step": "int",
     "error": "str",
     **dict.fromkeys(METRICS, "float"),
-    **_columns(SplitInfo),
+    **{name: kind for name, kind in _columns(SplitInfo).items() if name != "evaluated_on"},  # one for all runs
     **_columns(Timing),
     **_columns(Provenance),
     "protocol_version": "str",

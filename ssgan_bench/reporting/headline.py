@@ -113,7 +113,7 @@ def _published(row: Row, values: Sequence[PublishedValue]) -> tuple[str, str]:
 
 def _measured(evidence: Evidence, arm: str, num_labels: Level) -> tuple[str, str, str, str]:
     """Test error with its interval, number of seeds, hardware and commit; all blank without a complete run."""
-    if [factor.key for factor in evidence.study.factors] != [FACTOR]:
+    if [factor.key for factor in evidence.study.factors] != [FACTOR] or evidence.study.evaluated_on != "test":
         return "", "", "", ""
     found = [mean for mean in means(evidence) if mean.arm == arm and mean.condition == (num_labels,)]
     if not found or not found[0].runs:

@@ -54,7 +54,7 @@ def draw_error_against_frechet(analysis: Analysis, here: pd.DataFrame, everywher
         axes.set_ylim(*padded(100 * everywhere["error_rate"].min(), 100 * everywhere["error_rate"].max(), floor=0.0))
         scale = " (log scale)" if logarithmic else ""
         axes.set_xlabel(short(f"Frechet distance in features of {here['reference_classifier'].iloc[0]}{scale}", 60))
-        axes.set_ylabel("test error (%)")
+        axes.set_ylabel(f"{analysis.evidence.study.evaluated_on} error (%)")
         if title:
             axes.set_title(short(title, 56), loc="left")
         add_legend(figure, [(arm.label, style[arm.name]) for arm in arms], marker=True)

@@ -43,6 +43,7 @@ MOST_PANELS = 4
 def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
     """Build the section; call it where there are measured runs."""
     evidence, study = analysis.evidence, analysis.evidence.study
+    error = f"{study.evaluated_on} error"
     runs = sample_runs(evidence)
     shown = measured_conditions(evidence, runs)
     if not shown:
@@ -64,15 +65,15 @@ def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
         where = condition_text(condition, study.factors)
         here = runs[[c == condition for c in runs["condition"]]]
         parts.drawings[name] = partial(draw_error_against_frechet, analysis, here, everywhere, where)
-        panels.append(Figure(name, f"test error against Frechet distance, by arm{f'; {where}' if where else ''}"))
+        panels.append(Figure(name, f"{error} against Frechet distance, by arm{f'; {where}' if where else ''}"))
     not_drawn = len(shown) - len(chosen)
     left_out = f" {counted(not_drawn, 'further condition')} not drawn." if not_drawn else ""
     n = range_text([row.estimates["frechet"].n for row in means if row.arm is not None])
     interval = "" if single_seed(study) else " (the table has the intervals)"
     caption = (
-        "Test error against the Frechet distance of generated from real images. Faint: single runs; large: mean of "
-        f"n = {n} {analysis.unit_noun}s{interval}; dashed line or arrow: real against real images. Left and low is "
-        f"better.{left_out}"
+        f"{error.capitalize()} against the Frechet distance of generated from real images. Faint: single runs; large: "
+        f"mean of n = {n} {analysis.unit_noun}s{interval}; dashed line or arrow: real against real images. Left and "
+        f"low is better.{left_out}"
     )
     blocks: list[Block] = [
         Text(dai_sentence(ranks, analysis)),
@@ -82,7 +83,7 @@ def sample_quality(analysis: Analysis, parts: "Parts") -> Section:
     if lost := _unmeasured(runs, analysis):
         blocks.append(Text(f"In {counted(lost, 'complete run')} the generator drew NaN; the table leaves these out."))
     if not single_seed(study):
-        blocks.append(Folded("Rank correlations of Frechet distance and test error", _ranks_table(ranks, analysis)))
+        blocks.append(Folded(f"Rank correlations of Frechet distance and {error}", _ranks_table(ranks, analysis)))
     return Section("quality", TITLE, tuple(blocks))
 
 
@@ -92,7 +93,8 @@ def dai_sentence(ranks: list[Correlation], analysis: Analysis) -> str:
     between = [row for row in ranks if row.arm is None and row.rho == row.rho]
     within = [row for row in ranks if row.arm is not None and row.rho == row.rho]
     question = "Does a better classifier go with a worse generator, as Dai et al. (2017) argue?"
-    meaning = "Spearman rank correlation ρ of Frechet distance and test error; below zero means yes"
+    error = f"{analysis.evidence.study.evaluated_on} error"
+    meaning = f"Spearman rank correlation ρ of Frechet distance and {error}; below zero means yes"
     if not between and not within:
         least = f"{LEAST_RANKED} arms, or {analysis.unit_noun}s"
         return f"{question} That takes at least {least}, with a generator; there are fewer."
@@ -160,12 +162,12 @@ def _means_table(means: list[SampleMeans], runs: pd.DataFrame, analysis: Analysi
     error = range_text([100 * x for x in runs["reference_error_rate"]], 1)
     interval = "" if single_seed(study) else f" [95 % t interval] over {analysis.unit_noun}s"
     caption = (
-        f"Generated against real test images, {range_text(list(runs['num_images']))} of each, in the features of a "
-        "classifier trained on all labels of the data set (including these test images' where there is no official "
-        f"test set; its error on them: {error} %): mean{interval}. The Frechet distance is {names}: it compares with "
-        "no other classifier's. Floor: as many other real images instead of generated ones. Frechet and kernel "
-        "distance, and total variation of class frequencies (class TV): lower is better; precision and recall: higher "
-        "is. The kernel distance is unbiased and may be below zero."
+        f"Generated against real {study.evaluated_on} images, {range_text(list(runs['num_images']))} of each, in the "
+        "features of a classifier trained on all labels of the data set (including these images' unless they are a "
+        f"test set of its own; its error on them: {error} %): mean{interval}. The Frechet distance is {names}: it "
+        "compares with no other classifier's. Floor: as many other real images instead of generated ones. Frechet and "
+        "kernel distance, and total variation of class frequencies (class TV): lower is better; precision and recall: "
+        "higher is. The kernel distance is unbiased and may be below zero."
     )
     labels = tuple(factor.label for factor in study.factors)
     heads = ("arm", *labels, *(HEADS[name] for name in DISTANCES), "n")

@@ -41,13 +41,15 @@ class Unit:
 
 
 def unit_of(evidence: Evidence) -> Unit:
-    """Choose the notation of the study's metric; one more decimal where the test sets are large."""
-    metric = evidence.study.metric
+    """Choose the notation of the study's metric; one more decimal where the sets evaluated are large."""
+    metric, evaluated_on = evidence.study.metric, evidence.study.evaluated_on
     if metric == "error_rate":
-        sizes = evidence.runs["num_test"].dropna()
+        sizes = evidence.runs[f"num_{evaluated_on}"].dropna()
         decimals = 2 if len(sizes) and float(sizes.min()) >= 2000 else 1
-        return Unit("test error", "test error (%)", PERCENT, " %", " percentage points", decimals, (0.0, 1.0))
-    name = {"nll": "test negative log-likelihood", "ece": "test calibration error"}.get(metric, metric)
+        name = f"{evaluated_on} error"
+        return Unit(name, f"{name} (%)", PERCENT, " %", " percentage points", decimals, (0.0, 1.0))
+    names = {"nll": f"{evaluated_on} negative log-likelihood", "ece": f"{evaluated_on} calibration error"}
+    name = names.get(metric, metric)
     axis = f"{name} (nats)" if metric == "nll" else name
     limits = (0.0, math.inf) if metric == "nll" else (0.0, 1.0)
     return Unit(name, axis, 1.0, " nats" if metric == "nll" else "", " nats" if metric == "nll" else "", 3, limits)

@@ -24,6 +24,8 @@ def print_plan(
     config = plan.cells[0].config
     print(f"{plan.study}, preset {plan.preset}: {plan.question}")
     print(f"  {description}")
+    if config["data"].get("evaluation_set") == "validation":
+        print(f"  for choosing settings: seeds from {plan.seeds[0]}, validation error; the test images are not read")
     if changes:
         print(f"  changed from this description: {', '.join(changes)}")
     print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")

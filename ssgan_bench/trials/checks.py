@@ -47,7 +47,8 @@ def check_cells(plan: StudyPlan, data_root: Path, store: RecordStore | None) -> 
                         "sample_quality = true: its reference classifier knows all classes, so it cannot measure "
                         "samples of data.classes alone; leave one of the two out"
                     )
-                refuse_too_few_images(config.data, len(splits.test), len(data.images_outside_test(splits)))
+                evaluated, _ = data.evaluated_set(splits, config.data)
+                refuse_too_few_images(config.data, len(evaluated), len(data.images_outside(splits, config.data)))
 
 
 def check_search(plan: SearchPlan, data_root: Path, store: SearchStore | None) -> None:

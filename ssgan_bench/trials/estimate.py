@@ -15,7 +15,7 @@ import torch
 from ssgan_bench.config import ConfigError, DataConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import DatasetInfo, describe
-from ssgan_bench.data.splits import Splits
+from ssgan_bench.data.splits import TEST_SHARE, Splits
 from ssgan_bench.evaluation.classification import predict
 from ssgan_bench.methods.base import Method, NetworkMethod
 from ssgan_bench.methods.classical import ClassicalMethod, pixels_of, rows_mib
@@ -202,16 +202,18 @@ def _num_classes(config: DataConfig, info: DatasetInfo) -> int:
 
 
 def _num_test(config: DataConfig, info: DatasetInfo) -> int:
-    if info.num_test is None:
+    """Test images, if all classes were equally frequent."""
+    if config.num_test is not None:
         return config.num_test
-    return info.num_test * _num_classes(config, info) // info.num_classes
+    found = round(TEST_SHARE * info.num_train) if info.num_test is None else info.num_test
+    return found * _num_classes(config, info) // info.num_classes
 
 
 def _set_sizes(config: DataConfig, info: DatasetInfo) -> tuple[int, int]:
     """Labeled images, and unlabeled ones besides them, if all classes were equally frequent."""
     num_classes = _num_classes(config, info)
     num_train = info.num_train * num_classes // info.num_classes
-    num_train -= config.num_validation + (config.num_test if info.num_test is None else 0)
+    num_train -= config.num_validation + (_num_test(config, info) if info.num_test is None else 0)
     num_labels = round(config.labeled_rate * num_train) if config.labeled_rate else config.num_labels or 0
     others = num_train - num_labels
     if config.num_unlabeled is not None:

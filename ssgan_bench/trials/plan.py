@@ -16,6 +16,9 @@ SEED_KEYS = {"split_seed", "model_seed"}
 EXCLUSIVE = (("train.epochs", "train.steps"), ("data.num_labels", "data.labeled_rate"))
 """Pairs of which a configuration holds one; the one that a higher layer gives replaces the other of a lower layer."""
 
+FIRST_TUNING_SEED = 10_000
+"""Seeds from here on choose settings (`data.evaluation_set = "validation"`); results come from others."""
+
 HOW_IT_IS_COMPUTED = {
     "train.precision",
     "train.channels_last",
@@ -59,6 +62,9 @@ def make_plan(
         seeds: number of seeds instead of the preset's; each is used as split_seed and model_seed. Of a preset that
             crosses the two, the number of each: N x N pairs.
 
+    A plan that is evaluated on validation images counts its seeds from `FIRST_TUNING_SEED`, unless the preset's are
+    higher anyway: the seeds of its results stay unseen while settings are chosen.
+
     Raises:
         ConfigError: unknown preset, or mistakes in the configuration; all of them are listed.
     """
@@ -77,9 +83,8 @@ def make_plan(
         if len(set(levels)) < len(levels):
             raise ConfigError(f"{source}: levels of {factor.key}: a value stands twice in {levels}")
         factors.append(FactorInfo(key=factor.key, label=factor.label, levels=tuple(levels)))
-    seed_pairs = preset.seed_pairs(seeds)
     combinations = list(itertools.product(*(factor.levels for factor in factors)))
-    total = len(combinations) * len(study.arms) * len(seed_pairs)
+    total = len(combinations) * len(study.arms) * len(preset.seed_pairs(seeds))
     if total > MAX_CELLS:
         raise ConfigError(f"{source}: {total} cells; at most {MAX_CELLS} fit one study (fewer seeds or levels)")
 
@@ -106,6 +111,14 @@ def make_plan(
     if mistakes:
         raise refuse(source, mistakes)
     _refuse_equal_cells(source, configs)
+    evaluated_on = {config.data.evaluation_set for _, _, config in configs}
+    if len(evaluated_on) > 1:
+        raise ConfigError(
+            f"{source}: data.evaluation_set: test errors are not compared with validation errors; set one"
+        )
+    if evaluated_on == {"validation"}:
+        preset = preset.model_copy(update={"first_seed": max(preset.first_seed, FIRST_TUNING_SEED)})
+    seed_pairs = preset.seed_pairs(seeds)
     cells = [
         make_cell(arm, levels, config.model_copy(update={"split_seed": split_seed, "model_seed": model_seed}))
         for split_seed, model_seed in seed_pairs
@@ -139,6 +152,7 @@ def make_plan(
             value
             for value in preset.published
             if overrides.keys() <= HOW_IT_IS_COMPUTED
+            and evaluated_on == {"test"}
             and all(value.levels[factor.key] in factor.levels for factor in factors)
         ),
         cells=tuple(cells),

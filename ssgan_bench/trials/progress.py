@@ -19,7 +19,8 @@ def describe_result(record: Record) -> str:
         return f"search of {record.arm}, trial {record.trial}: {record.error or record.status}"
     levels = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in record.cell.levels.items())
     if record.status == "complete":
-        outcome = f"test error {100 * record.metrics['error_rate']:.1f} %"
+        evaluated_on = "test" if record.splits is None else record.splits.evaluated_on
+        outcome = f"{evaluated_on} error {100 * record.metrics['error_rate']:.1f} %"
     elif record.status == "diverged":
         outcome = f"diverged at step {record.diverged_step}"
     else:

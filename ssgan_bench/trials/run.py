@@ -112,11 +112,17 @@ class DeviceData:
         """Images and labels that `splits.validation` points to."""
         return self._subset(splits.validation)
 
-    def images_outside_test(self, splits: Splits) -> Tensor:
-        """All real images with a label that are no test images, for the floor of sample quality."""
+    def evaluated_set(self, splits: Splits, config: DataConfig) -> tuple[Tensor, Tensor]:
+        """Images and labels that the final metrics are of: the test set, or the validation set while choosing."""
+        return self.validation_set(splits) if config.evaluation_set == "validation" else self.test_set(splits)
+
+    def images_outside(self, splits: Splits, config: DataConfig) -> Tensor:
+        """All real images with a label that are not evaluated and no test images, for the floor of sample quality."""
         index = np.arange(self.num_labeled_images)
         if self.test_images is None:
             index = np.setdiff1d(index, splits.test)
+        if config.evaluation_set == "validation":
+            index = np.setdiff1d(index, splits.validation)
         return self.images[torch.from_numpy(index).to(self.images.device)]
 
     def _subset(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -267,7 +273,7 @@ class CellRunner:
         size = config.data.image_size
         start = time.perf_counter()
         splits = data.splits(config)
-        result.splits = _split_info(splits, data.num_classes)
+        result.splits = _split_info(splits, data.num_classes, config.data)
         uses_unlabeled = Method.by_config[type(config.method)].uses_unlabeled
         batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
         validation_images, validation_labels = data.validation_set(splits)
@@ -297,11 +303,11 @@ class CellRunner:
                 png = sample_grid_png(snapshot.sample(NUM_SAMPLES))
                 result.sample_files.append(self.store.write_sample(cell_id, f"{snapshot.step:07d}", png))
             if snapshot.is_final:
-                test_images, test_labels = data.test_set(splits)
-                result.metrics = _metrics(snapshot, test_images, test_labels, size)
+                images, labels = data.evaluated_set(splits, config.data)
+                result.metrics = _metrics(snapshot, images, labels, size)
                 if meter is not None and snapshot.sample is not None:
-                    others = data.images_outside_test(splits)
-                    real = meter.real_images(config.split_seed, test_images, test_labels, others)
+                    others = data.images_outside(splits, config.data)
+                    real = meter.real_images(config.split_seed, images, labels, others)
                     result.sample_quality = meter.measure(snapshot.sample, real)
             result.evaluation_seconds += time.perf_counter() - start
             result.timing = _timing(
@@ -349,7 +355,7 @@ class _Result:
         return state
 
 
-def _split_info(splits: Splits, num_classes: int) -> SplitInfo:
+def _split_info(splits: Splits, num_classes: int, config: DataConfig) -> SplitInfo:
     digests = splits.digests()
     return SplitInfo(
         num_classes=num_classes,
@@ -358,6 +364,7 @@ def _split_info(splits: Splits, num_classes: int) -> SplitInfo:
         num_unlabeled=len(splits.unlabeled),
         num_validation=len(splits.validation),
         num_test=len(splits.test),
+        evaluated_on=config.evaluation_set,
         **{f"{name}_digest": value for name, value in digests.items()},
     )
 

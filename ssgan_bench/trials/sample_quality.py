@@ -1,7 +1,7 @@
 """Measure generated images against real ones, in the features of the data set's reference classifier.
 
 The classifier is trained once, by the coordinator, and kept in the run folder; workers only read it. The real side is
-the run's test images; the floor is measured on other real images, as many as are generated.
+the images that the run is evaluated on; the floor is measured on other real images, as many as are generated.
 """
 
 from collections.abc import Callable, Iterator
@@ -82,17 +82,17 @@ def prepare_references(plan: StudyPlan, data_root: Path, store: RecordStore, say
             )
 
 
-def refuse_too_few_images(data: DataConfig, num_test: int, num_others: int) -> None:
+def refuse_too_few_images(data: DataConfig, num_evaluated: int, num_others: int) -> None:
     """Refuse to measure samples with fewer than `MIN_IMAGES` real images.
 
     Raises:
-        ConfigError: there are fewer test images, or fewer others.
+        ConfigError: there are fewer images to evaluate on, or fewer others.
     """
-    if min(num_test, num_others) < MIN_IMAGES:
+    if min(num_evaluated, num_others) < MIN_IMAGES:
         raise ConfigError(
-            f"sample_quality = true: {data.dataset} has {num_test} test images and {num_others} others with a label; "
-            f"needs {MIN_IMAGES} of each: drop sample_quality from the preset, or raise data.num_test where there is "
-            "no official test set"
+            f"sample_quality = true: {data.dataset} has {num_evaluated} {data.evaluation_set} images and {num_others} "
+            f"others with a label; needs {MIN_IMAGES} of each: drop sample_quality from the preset, or raise "
+            f"data.num_{data.evaluation_set} where that is possible"
         )
 
 

@@ -17,7 +17,11 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def split(seed: int = 0, *, extra: int = 0, official: np.ndarray | None = None, **data: Any) -> Splits:
-    data = {"num_labels": 60, "num_validation": 60, "num_test": 120, "classes": OWN} | data
+    data = (
+        {"num_labels": 60, "num_validation": 60, "classes": OWN}
+        | ({} if official is not None else {"num_test": 120})
+        | data
+    )
     if "foreign_share" in data:
         data.setdefault("unlabeled_includes_labeled", False)
     config = DataConfig(**data)

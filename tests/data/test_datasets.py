@@ -47,11 +47,15 @@ def test_digits_load_without_files_or_network(tmp_path: Path) -> None:
     prepare("digits", tmp_path)
     data = load("digits", tmp_path)
     assert listing(tmp_path) == []
-    assert data.train_images.shape == (1797, 1, 8, 8)
+    assert data.train_images.shape == (1300, 1, 8, 8)
     assert data.train_images.dtype == torch.uint8
     assert data.train_labels.dtype == torch.int64
-    assert data.train_labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert data.test_images is data.test_labels is data.unlabeled_images is None
+    assert data.train_labels.bincount().tolist() == [129, 132, 128, 132, 131, 132, 131, 129, 126, 130]
+    assert data.test_images is not None
+    assert data.test_labels is not None
+    assert data.test_images.shape == (497, 1, 8, 8)
+    assert data.test_labels.bincount().tolist() == [49, 50, 49, 51, 50, 50, 50, 50, 48, 50]
+    assert data.unlabeled_images is None
 
 
 def test_digits_gray_levels_are_sixteenths_of_255_rounded() -> None:
@@ -60,9 +64,9 @@ def test_digits_gray_levels_are_sixteenths_of_255_rounded() -> None:
 
 
 def test_changed_digits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors = datasets._read_digits()
+    tensors = datasets.read_digits()
     tensors["train_images"][100, 0, 3, 3] ^= 1
-    monkeypatch.setattr(datasets, "_read_digits", lambda: tensors)
+    monkeypatch.setattr(datasets, "read_digits", lambda: tensors)
     assert "reinstall scikit-learn" in refusal("digits", Path("unused"))
 
 
@@ -305,7 +309,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones(call: Any, name: str, hi
 def test_describe_agrees_with_the_loaded_digits() -> None:
     info, data = describe("digits"), load("digits", Path("unused"))
     assert data.train_images.shape == (info.num_train, info.channels, info.native_size, info.native_size)
-    assert info.num_test is None
+    assert data.test_labels is not None
+    assert (info.num_train, info.num_test) == (len(data.train_labels), len(data.test_labels))
     assert data.class_names == info.class_names
     assert len(info.class_names) == info.num_classes == int(data.train_labels.max()) + 1
 

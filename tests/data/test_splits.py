@@ -21,7 +21,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(NUM_CLASSES), 
 def split(
     seed: int = 0, *, labels: np.ndarray = LABELS, extra: int = 0, official: int | None = None, **data: Any
 ) -> Splits:
-    data = {"num_validation": 50, "num_test": 80} | data
+    data = {"num_validation": 50} | ({"num_test": 80} if official is None else {}) | data
     if "labeled_rate" not in data:
         data.setdefault("num_labels", 20)
     return make_splits(
@@ -41,7 +41,7 @@ def class_counts(indices: np.ndarray) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
-    num_labels=st.integers(5, 200),
+    num_labels=st.integers(5, 130),
     balance=st.sampled_from(["balanced", "proportional"]),
     includes=st.booleans(),
     official=st.sampled_from([None, 30]),
@@ -140,7 +140,7 @@ def test_every_image_of_a_class_can_be_labeled_first() -> None:
     assert len(seen) > 0.9 * len(LABELS)
 
 
-def test_balanced_labels_are_topped_up_when_a_class_runs_out() -> None:
+def test_nearly_all_labels_are_topped_up_when_a_class_runs_out() -> None:
     s = split(num_labels=250, num_test=80, num_validation=50)
     available = class_counts(s.unlabeled)
     counts = class_counts(s.labeled)
@@ -169,7 +169,12 @@ def test_validation_and_test_are_stratified(name: str) -> None:
 @pytest.mark.parametrize("balance", ["balanced", "proportional"])
 def test_a_larger_budget_contains_every_smaller_one_on_the_same_validation_and_test(balance: str) -> None:
     smaller = split(9, num_labels=5, class_balance=balance)
+    cannot_be_balanced = range(140, 243) if balance == "balanced" else ()  # the smallest class has 27 of 270 images
     for num_labels in range(6, smaller.num_train + 1):
+        if num_labels in cannot_be_balanced:
+            with pytest.raises(ConfigError, match=r"class 0 .* has 27 training images; use at most 139 labels"):
+                split(9, num_labels=num_labels)
+            continue
         larger = split(9, num_labels=num_labels, class_balance=balance)
         assert np.isin(smaller.labeled, larger.labeled).all()
         assert len(larger.labeled) == num_labels
@@ -222,6 +227,37 @@ def test_sizes_that_do_not_fit_are_refused_with_their_numbers(
     message = str(caught.value)
     assert "\n" not in message
     assert [number for number in numbers if number not in message] == []
+
+
+def test_balanced_labels_of_a_class_with_one_image_are_refused() -> None:
+    labels = np.array([0] * 30 + [1])
+    config = DataConfig(num_labels=10, num_validation=0)
+    with pytest.raises(
+        ConfigError, match=r"5 of a class, but class 1 \(from 0\) of digits has 1 training images; .* 3 "
+    ):
+        make_splits(labels, 2, config, 0, official_test_labels=labels)
+    few = make_splits(labels, 2, DataConfig(num_labels=3, num_validation=0), 0, official_test_labels=labels)
+    assert np.bincount(labels[few.labeled]).tolist() == [2, 1]
+    nearly_all = make_splits(labels, 2, DataConfig(num_labels=28, num_validation=0), 0, official_test_labels=labels)
+    assert np.bincount(labels[nearly_all.labeled]).tolist() == [27, 1]
+
+
+def test_redrawn_labels_have_no_balance_to_be_refused() -> None:
+    assert split(num_labels=200, label_protocol="resampled").num_labels == 200
+
+
+def test_without_a_test_set_a_fifth_of_each_class_is_split_off_and_at_least_one_image() -> None:
+    labels = np.repeat(np.arange(4), (100, 53, 7, 2))
+    for seed in range(5):
+        s = make_splits(labels, 4, DataConfig(num_labels=4, num_validation=3), seed)
+        assert np.bincount(labels[s.test]).tolist() == [20, 11, 1, 1]
+    with pytest.raises(ConfigError, match=r"class 4 \(from 0\) of digits has 1 labeled image"):
+        make_splits(np.append(labels, 4), 5, DataConfig(num_labels=5, num_validation=3), 0)
+
+
+def test_the_test_set_of_a_data_set_takes_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.num_test = 30: digits has a test set of its own, of 30 images"):
+        split(official=30, num_test=30)
 
 
 def test_no_validation_at_all_is_allowed() -> None:

@@ -76,7 +76,7 @@ def test_the_printed_ids_hash_to_the_recorded_digest_and_count_as_printed(
     labels = load("digits", tmp_path).train_labels
     assert labels[ids].bincount().tolist() == [6] * 10
     assert "per class: 0: 6, 1: 6, " in output
-    assert "labels read in 18 steps: all of them" in output
+    assert "labels read in 17 steps: all of them" in output
     assert output.splitlines()[-1] == "  MATCH"
 
 
@@ -88,8 +88,8 @@ def test_a_resampled_run_is_said_to_have_no_subset_and_which_labels_it_read(
     assert code == 0
     assert "label protocol resampled: every batch draws anew" in output
     ids = ids_in(output)
-    assert 18 < len(ids) <= 18 * 3  # int(60 / 1200 * 64) = 3 labels in each of 18 batches
-    assert f"labels read in 18 steps: {len(ids)} images, {len(ids) / 60:.1f} times the budget" in output
+    assert 17 < len(ids) <= 17 * 3  # int(60 / 1100 * 64) = 3 labels in each of 17 batches
+    assert f"labels read in 17 steps: {len(ids)} images, {len(ids) / 60:.1f} times the budget" in output
 
 
 def test_the_labels_read_are_those_that_training_shows_the_losses(

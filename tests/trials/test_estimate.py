@@ -38,7 +38,7 @@ def _deterministic_mode_ends_here() -> Any:
 
 @pytest.mark.parametrize(
     ("dataset", "size", "steps"),
-    [("digits", 16, 1200 // 64), ("mnist", 16, 59_800 // 64), ("cifar10", 32, 49_800 // 64)],
+    [("digits", 16, 1100 // 64), ("mnist", 16, 59_800 // 64), ("cifar10", 32, 49_800 // 64)],
 )
 def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size: int, steps: int) -> None:
     changes = {"data.num_labels": [20, 50], "train.epochs": 1, "network.width": 4}
@@ -62,7 +62,7 @@ def test_steps_memory_and_disk_follow_from_the_configuration(dataset: str, size:
 
 
 def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that stands still but for one second per fit: 100 + 20 of digits' 1,200 images are fitted."""
+    """With a clock that stands still but for one second per fit: 100 + 20 of digits' 1,100 images are fitted."""
     from ssgan_bench.methods.label_spreading import LabelSpreading
 
     seconds = [0.0]
@@ -81,12 +81,12 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     arm = cost.arms["label_spreading, data.num_labels = 20"]
     assert (arm.step_ms, arm.steps) == (None, 0)
     sorting = 2000  # images more to compare an image with would take as long as choosing among its candidates
-    assert arm.run_seconds == pytest.approx(1200 * (1200 + sorting) / (120 * (120 + sorting)))
-    assert arm.fit_mib == pytest.approx(1200 * 256 * 8 * 2 / 2**20)
+    assert arm.run_seconds == pytest.approx(1100 * (1100 + sorting) / (120 * (120 + sorting)))
+    assert arm.fit_mib == pytest.approx(1100 * 256 * 8 * 2 / 2**20)
 
 
 def test_a_fit_by_iterations_is_reckoned_with_those_that_real_images_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that moves a second per iteration on noise; real images need about 4.5 times the root of 1,200."""
+    """With a clock that moves a second per iteration on noise; real images need about 4.5 times the root of 1,100."""
     from ssgan_bench.methods.logistic_regression import LogisticRegression
 
     seconds, iterations = [0.0], []
@@ -100,13 +100,13 @@ def test_a_fit_by_iterations_is_reckoned_with_those_that_real_images_need(monkey
 
     monkeypatch.setattr(LogisticRegression, "fit_rows", fit_rows)
     monkeypatch.setattr(estimate_module, "_now", lambda device: seconds[0])
-    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [1200]}, seeds=1)
+    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [1100]}, seeds=1)
     cells = tuple(cell for cell in plan.cells if cell.arm == "logistic_regression")
     cost = estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
     assert min(iterations) > 1
-    # 100 of the 1,200 labels were timed: an iteration over all of them takes twelve times as long.
-    assert cost.arms["logistic_regression, data.num_labels = 1200"].run_seconds == pytest.approx(
-        12 * 4.5 * 1200**0.5, rel=1e-6
+    # 100 of the 1,100 labels were timed: an iteration over all of them takes eleven times as long.
+    assert cost.arms["logistic_regression, data.num_labels = 1100"].run_seconds == pytest.approx(
+        11 * 4.5 * 1100**0.5, rel=1e-6
     )
 
 

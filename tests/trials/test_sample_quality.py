@@ -104,7 +104,7 @@ def test_a_generator_is_measured_and_the_record_names_the_classifier(folder: Pat
     quality = measured(runner(folder).run(ARTICLE))
     stored = torch.load(path_in(folder), weights_only=True)
     assert quality.reference_classifier == f"digits_{stored['digest'][:8]}"
-    assert quality.num_images == 397  # as many as there are test images
+    assert quality.num_images == 497  # as many as there are test images
     assert quality.reference_error_rate < 0.2
     # After one epoch the samples are noise to a classifier of digits; real images are not.
     assert quality.generated.frechet > 5 * quality.floor.frechet > 0
@@ -216,11 +216,11 @@ def test_a_damaged_value_is_no_record(folder: Path) -> None:
 
 
 def test_too_few_real_images_are_refused_before_anything_runs(tmp_path: Path) -> None:
-    few = {"data.num_test": 99}
-    with pytest.raises(ConfigError, match="sample_quality = true: digits has 99 test images and 1698 others"):
+    few = {"data.evaluation_set": "validation", "data.num_validation": 99}
+    with pytest.raises(ConfigError, match="sample_quality = true: digits has 99 validation images and 1201 others"):
         check_cells(plan(**few), tmp_path, None)
     check_cells(plan(sample_quality=False, **few), tmp_path, None)
-    check_cells(plan(**{"data.num_test": 100}), tmp_path, None)
+    check_cells(plan(**few | {"data.num_validation": 100}), tmp_path, None)
 
 
 def test_asking_for_sample_quality_changes_the_study_and_no_cell() -> None:
