@@ -17,10 +17,11 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from small_sets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx_bytes, listing, refusal
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.data import datasets, download, pinning
+from ssgan_bench.data import datasets, digits, download, pinning
 from ssgan_bench.data.datasets import DatasetInfo, data_root, describe, load, prepare
 from ssgan_bench.data.idx import read_idx
 
@@ -56,6 +57,24 @@ def test_digits_load_without_files_or_network(tmp_path: Path) -> None:
     assert data.test_images.shape == (497, 1, 8, 8)
     assert data.test_labels.bincount().tolist() == [49, 50, 49, 51, 50, 50, 50, 50, 48, 50]
     assert data.unlabeled_images is None
+
+
+def test_the_test_images_of_the_digits_are_the_same_for_ever() -> None:
+    """SHA-256 of their positions in scikit-learn's order, as little-endian int64."""
+    bunch = load_digits()
+    images = np.round(bunch.images * 255 / 16).astype(np.uint8)
+    test = digits.fixed_test_set(images, bunch.target)
+    assert len(set(test.tolist())) == 497
+    found = hashlib.sha256(test.astype("<i8").tobytes()).hexdigest()
+    assert found == "b45762cf7470a6a11ba3c2d7aaa433d0773b2072dfcb9240522d7ee4ba311dd0"
+    data = load("digits", Path("unused"))
+    assert data.test_images is not None
+    assert data.test_images[:, 0].numpy().tobytes() == images[test].tobytes()
+    others = np.delete(images, test, axis=0)
+    assert data.train_images[:, 0].numpy().tobytes() == others.tobytes()
+    # An image decides for itself: in another order the same are chosen.
+    order = np.random.default_rng(0).permutation(len(images))
+    assert sorted(order[digits.fixed_test_set(images[order], bunch.target[order])]) == test.tolist()
 
 
 def test_digits_gray_levels_are_sixteenths_of_255_rounded() -> None:

@@ -27,6 +27,23 @@ def test_the_readme_holds_the_table_of_the_committed_reports() -> None:
         assert f"| {value} | Salimans et al. 2016 |" in text
 
 
+def test_validation_errors_are_named_so_and_never_the_headline(make_store: Store, tmp_path: Path) -> None:
+    plan = make_plan(study="labeled_rate", preset="full")
+    cells = [
+        cell.model_copy(
+            update={"config": cell.config | {"data": cell.config["data"] | {"evaluation_set": "validation"}}}
+        )
+        for cell in plan.cells
+    ]
+    result = write_report(
+        make_store(plan.model_copy(update={"cells": tuple(cells)})), tmp_path / "reports" / "labeled_rate" / "full"
+    )
+    page = result.index.read_text(encoding="utf-8")
+    assert "validation error (%)" in page
+    assert "test error" not in result.answer + result.main_table + page
+    assert headline(tmp_path / "reports", {}) == headline(tmp_path / "none", {})
+
+
 def test_what_was_not_measured_stays_blank(tmp_path: Path) -> None:
     value = PublishedValue(
         arm="improved_gan",

@@ -48,6 +48,25 @@ def test_arms_levels_and_seeds_are_crossed_and_pairs_come_first() -> None:
     assert len({c.cell_id for c in cells}) == 8
 
 
+def test_settings_are_chosen_under_seeds_of_their_own() -> None:
+    chosen = plan("quick", "data.evaluation_set=validation")
+    assert chosen.seeds == (10_000, 10_001)
+    assert {cell.config["data"]["evaluation_set"] for cell in chosen.cells} == {"validation"}
+    assert plan("quick", "data.evaluation_set=test") == plan("quick")
+    high = VALUES["presets"] | {"quick": VALUES["presets"]["quick"] | {"first_seed": 20_000}}
+    assert plan("quick", "data.evaluation_set=validation", presets=high).seeds == (20_000, 20_001)
+
+
+def test_test_errors_are_not_compared_with_validation_errors() -> None:
+    a = VALUES["arms"]["a"]
+    arms = VALUES["arms"] | {"a": a | {"set": a["set"] | {"data": {"evaluation_set": "validation"}}}}
+    assert "data.evaluation_set: test errors are not compared with validation errors" in refusal(arms=arms)
+
+
+def test_nothing_to_evaluate_on_is_refused() -> None:
+    assert "raise num_validation" in refusal("quick", "data.evaluation_set=validation", "data.num_validation=0")
+
+
 def test_the_command_line_wins_over_arm_over_preset_over_base() -> None:
     a, b = plan(seeds=1).cells[:2]
     assert (a.config["train"]["batch_size"], a.config["train"]["epochs"]) == (32, 3)

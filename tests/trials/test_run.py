@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssgan_bench.data.datasets import ImageData
 from ssgan_bench.records.schema import Cell, RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.training.loop import DivergedError
@@ -160,6 +161,31 @@ def test_fewer_unlabeled_images_than_a_batch_are_enough(tmp_path: Path) -> None:
     assert [record.status for record in (few, none, supervised)] == ["complete"] * 3
     assert [record.splits.num_unlabeled for record in (few, none, supervised) if record.splits] == [55, 50, 50]
     assert [record.curves[-1].step for record in (few, none, supervised)] == [12] * 3
+
+
+@pytest.mark.parametrize("evaluation_set", ["validation", "test"])
+def test_while_settings_are_chosen_the_test_images_are_not_read(
+    evaluation_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"data.evaluation_set": evaluation_set, "data.num_labels": 20}
+    (honest,) = runs_of("labeled_rate", tmp_path, "improved_gan", **chosen)
+    original = run.load
+
+    def load(*arguments: Any, **options: Any) -> ImageData:
+        data = original(*arguments, **options)
+        assert data.test_images is not None
+        assert data.test_labels is not None
+        return dataclasses.replace(data, test_images=255 - data.test_images, test_labels=(data.test_labels + 1) % 10)
+
+    monkeypatch.setattr(run, "load", load)
+    (other,) = runs_of("labeled_rate", tmp_path, "improved_gan", **chosen)
+    assert honest.status == other.status == "complete"
+    assert honest.splits is not None
+    assert honest.splits.evaluated_on == evaluation_set
+    is_validation = evaluation_set == "validation"
+    assert (honest.metrics == other.metrics) == is_validation
+    assert (honest.metrics == honest.curves[-1].validation) == is_validation
+    assert honest.curves == other.curves
 
 
 def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
