@@ -152,7 +152,7 @@ def draw_forest(analysis: Analysis) -> Figure:
                 look, d = style[arm], row.difference
                 if d.n:
                     low, mean, high = (unit.scale * value for value in (d.low, d.mean, d.high))
-                    fill = look.color if row.p_holm <= ALPHA else "white"
+                    fill = look.color if row.decisive_p_holm <= ALPHA else "white"
                     pale = 1.0 if row.in_family else 0.45
                     axes.plot([low, high], [place, place], color=look.color, linewidth=1.6, alpha=pale)
                     axes.plot([mean], [place], look.marker, color="white", ms=5.5, mew=1.3, zorder=3)

@@ -12,6 +12,7 @@ from synthetic import LABELS, TWO, box, make_plan, rows_of, wobble
 
 from ssgan_bench.records.schema import FactorInfo
 from ssgan_bench.reporting.answer import answer
+from ssgan_bench.reporting.exact_power import detectable_effect_exact
 from ssgan_bench.reporting.findings import crossing
 from ssgan_bench.reporting.label_efficiency import needed_text
 from ssgan_bench.reporting.sections import build
@@ -119,9 +120,13 @@ def test_box_says_what_could_have_been_shown(analyzed):
     )
     (power,) = [item for item in box(analysis) if item.startswith("Power:")]
     assert "with 8 seeds and the spread seen here (standard deviation of the paired differences 1.1 percentage" in power
-    assert "a true difference of 1.4 percentage points would be shown with probability 0.8" in power
-    seeds = math.ceil(TTestPower().solve_power(0.005 / (0.01 * math.sqrt(8 / 7)), alpha=0.05 / 2, power=0.8))
-    assert f"To show the margin, 0.5 percentage points, you need {seeds} seeds." in power
+    spread = 0.01 * math.sqrt(8 / 7)
+    shown = 100 * spread * detectable_effect_exact(8, 2)
+    assert f"a true difference of {shown:.1f} percentage points would be shown with probability 0.8" in power
+    seeds = math.ceil(TTestPower().solve_power(0.005 / spread, alpha=0.05 / 2, power=0.8))
+    assert (
+        f"with probability 0.8 you need {seeds} seeds." in power
+    )  # so many that the t test's power is the exact one's
 
 
 # Label efficiency
