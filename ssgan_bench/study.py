@@ -1,6 +1,7 @@
-"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run."""
+"""The command line `python -m ssgan_bench.study`: list studies, plan one, run one, audit a run, count seeds."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ examples:
   python -m ssgan_bench.study labeled_rate --seeds 3 --set "data.num_labels=[20, 50]" --out try
   python -m ssgan_bench.study path/to/my_question.toml         a study of your own
   python -m ssgan_bench.study audit 1f2e3d4c                   prove which labels a run used
+  python -m ssgan_bench.study power --difference 0.05 --sd 0.04 --family 3      how many seeds a difference takes
 
 Interrupt with Ctrl-C at any time; the same command continues. Finished runs are never repeated.
 exit codes: 0 done, 1 a cell failed or the machine did (disk, memory), 2 wrong input, 130 interrupted.
@@ -93,15 +95,32 @@ def build_audit_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_power_parser() -> argparse.ArgumentParser:
+    """Build the argument parser of `power`."""
+    parser = Parser(
+        prog="python -m ssgan_bench.study power",
+        description="Print how many seeds it takes for the exact sign-flip test to show a true paired difference, at "
+        "the strictest step of Holm's correction. Simulated for normal differences.",
+    )
+    parser.add_argument("--difference", type=float, required=True, metavar="D", help="true mean difference, e.g. 0.05")
+    parser.add_argument(
+        "--sd", type=float, required=True, metavar="S", help="standard deviation of the paired differences, as in D"
+    )
+    parser.add_argument("--family", type=int, default=1, metavar="M", help="comparisons in the family (default: 1)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    is_audit = given[:1] == ["audit"]  # no study has this name (trials/study_file.py)
-    options = build_audit_parser().parse_args(given[1:]) if is_audit else build_parser().parse_args(given)
+    # No study has one of these names (trials/study_file.py).
+    commands = {"audit": (build_audit_parser, audit_run), "power": (build_power_parser, plan_seeds)}
+    make_parser, run_command = commands.get(given[0] if given else "", (build_parser, run_study))
+    options = make_parser().parse_args(given[1:] if run_command is not run_study else given)
 
     def command() -> int:
-        if is_audit:
-            return audit_run(options)
+        if run_command is not run_study:
+            return run_command(options)
         if options.study is not None:
             return run_study(options)
         from ssgan_bench.trials.study_paths import list_studies
@@ -119,6 +138,26 @@ def audit_run(options: argparse.Namespace) -> int:
     audits = [audit(path, data_root(options.data_dir)) for path in find_records(options.out, options.run_id)]
     print("\n".join(line for found in audits for line in found.lines()))
     return int(not all(found.matches for found in audits))
+
+
+def plan_seeds(options: argparse.Namespace) -> int:
+    """Print the seeds that a difference takes, and the power of the numbers that studies usually have."""
+    from ssgan_bench.reporting.exact_power import exact_power, pairs_needed_exact
+
+    if not (0 < options.sd < math.inf and math.isfinite(options.difference) and options.difference != 0):
+        raise ConfigError(
+            f"--difference {options.difference:g} --sd {options.sd:g}: give a difference other than 0 and a positive sd"
+        )
+    if not 1 <= options.family <= 1000:
+        raise ConfigError(f"--family {options.family}: give a number from 1 to 1000")
+    effect = options.difference / options.sd
+    for power in (0.8, 0.9):
+        seeds = pairs_needed_exact(effect, options.family, power)
+        print(f"power {power:g}: {'too many to count' if math.isinf(seeds) else f'{seeds:.0f}'} seeds")
+    print("seeds: power")
+    for seeds in (8, 9, 10, 12, 16, 20):
+        print(f"  {seeds:2}: {exact_power(effect, seeds, options.family):.2f}")
+    return 0
 
 
 def run_study(options: argparse.Namespace) -> int:

@@ -81,6 +81,15 @@ def test_an_installed_package_lists_the_studies_from_any_folder(
     assert "cannot be used" not in listing
 
 
+@pytest.mark.parametrize("layout", ["installed", "prefix"])
+def test_an_installed_package_has_the_table_of_looks(
+    layout: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    packages = next(request.getfixturevalue(layout).rglob("ssgan_bench")).parent
+    code = "from ssgan_bench.records.looks import known_looks; print(len(known_looks('labeled_rate', 'quick')))"
+    assert int(run(packages, tmp_path, "-c", code)) > 3
+
+
 def test_an_installed_package_has_every_file_of_the_package(installed: Path) -> None:
     def files(folder: Path) -> set[str]:
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}

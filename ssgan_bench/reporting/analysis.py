@@ -95,6 +95,8 @@ class Analysis:
 
     def verdict_text(self, verdict: Verdict) -> str:
         """Write a verdict; an equivalence with its margin in the unit of the differences."""
+        if verdict == "observed":
+            return "observed, not shown"
         return f"equivalent within {self.margin_number}" if verdict == "equivalent" else verdict
 
     def first_levels(self, rows: Sequence[Comparison]) -> str:

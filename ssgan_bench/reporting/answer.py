@@ -87,9 +87,9 @@ def _sized(rows: list[Comparison], analysis: Analysis) -> str:
     if len(rows) > MOST_LISTED:
         means = sorted(unit.scale * row.difference.mean for row in rows)
         ends = [number(mean, unit.decimals, sign=True) for mean in (means[0], means[-1])]
-        most = p_text(max(row.p_holm for row in rows))
+        most = p_text(max(row.decisive_p_holm for row in rows))
         return f"{analysis.at([row.condition for row in rows])} ({' to '.join(ends)}, each p at most {most})"
-    sizes = [f"({estimate_text(r.difference, unit, sign=True)}, p = {p_text(r.p_holm)})" for r in rows]
+    sizes = [f"({estimate_text(r.difference, unit, sign=True)}, p = {p_text(r.decisive_p_holm)})" for r in rows]
     if len(conditions(study)) == 1:
         return f" {sizes[0]}"
     if len(study.factors) == 1:
@@ -126,6 +126,8 @@ def _verdicts(analysis: Analysis) -> list[str]:
         first += claims
         if any(dropped.verdict in ("better", "worse", "equivalent") for dropped, _ in changed_verdicts(analysis)):
             first.append("Counting lost runs as failures of their arm would change this; see below.")
+    if observed := _named([row for row in family if row.verdict == "observed"], analysis):
+        first.append(f"A difference is observed and not shown, for runs collapsed there: {observed}.")
     if too_few:
         return [" ".join(first)]
     details, unclear = [], []
@@ -167,6 +169,8 @@ def _arm_sentence(arm: str, rows: list[Comparison], analysis: Analysis) -> str:
             clauses.append(f"{verdict}{_sized(found, analysis)}")
     if found := [row for row in rows if row.verdict == "equivalent"]:
         clauses.append(f"{analysis.verdict_text('equivalent')}{analysis.at([row.condition for row in found])}")
+    if found := [row for row in rows if row.verdict == "observed"]:
+        clauses.append(f"observed, not shown{_sized(found, analysis)}")
     if found := [row for row in rows if row.verdict == "no difference shown"]:
         clauses.append(f"no difference shown{analysis.at([row.condition for row in found])}")
     verdicts = {row.verdict for row in rows}
@@ -203,10 +207,17 @@ def _footing(analysis: Analysis) -> list[str]:
         least = min(pairs)
         floor_there = f"with {least} pairs p cannot go below {p_text(p_floor(least))}" if least else "some have none"
         sentences.append(f"Lost runs left fewer pairs for {where}; {floor_there}.")
-    if torn := _named([r for r in rows if r.p_holm <= ALPHA and r.difference.low <= 0 <= r.difference.high], analysis):
+    if torn := _named(
+        [r for r in rows if r.decisive_p_holm <= ALPHA and r.difference.low <= 0 <= r.difference.high], analysis
+    ):
         sentences.append(
             f"Test and interval disagree for {torn}: the t interval includes zero, for the differences vary strongly "
             "in size. Take that verdict with care."
+        )
+    if any(any(row.collapses) for row in rows):
+        sentences.append(
+            "Where runs collapsed, far above the others of their arm, a verdict also needs the exact sign test: sign "
+            "flips assume symmetric differences. It then speaks of the typical pair, and collapses are counted apart."
         )
     if any(row.verdict == "equivalent" for row in rows):
         sentences.append(

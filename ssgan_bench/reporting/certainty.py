@@ -3,10 +3,12 @@
 import math
 from statistics import median
 
+from ssgan_bench.reporting import looks
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Bullets, Section
+from ssgan_bench.reporting.exact_power import detectable_effect_exact, exact_power, pairs_needed_exact
 from ssgan_bench.reporting.frames import ALPHA, SEEDS_FOR_A_CLAIM, single_seed, smallest_p
-from ssgan_bench.reporting.power import MOST_PAIRS, POWER, detectable_effect, pairs_for
+from ssgan_bench.reporting.power import MOST_PAIRS, POWER
 from ssgan_bench.reporting.stats import pairs_needed
 from ssgan_bench.reporting.units import models_per_split, several_splits
 from ssgan_bench.reporting.wording import counted, listed, number, p_text, range_text
@@ -21,6 +23,7 @@ def certainty(analysis: Analysis) -> Section:
         items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
     elif rows:
         items += [*_tests(analysis), *_power(analysis), *_equivalence(analysis), *_intervals(analysis)]
+    items += looks.sentences(analysis)
     if done < total:
         items.append(f"Runs without a result are listed under “Failed, diverged and missing runs” ({total - done}).")
     return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))
@@ -75,26 +78,36 @@ def _power(analysis: Analysis) -> list[str]:
     pairs = max(row.difference.n for row in tests)
     if not spreads or pairs < 2:
         return []
-    alpha = ALPHA / len(tests)
-    spread, effect = median(spreads), detectable_effect(pairs, alpha)
+    spread, effect = median(spreads), detectable_effect_exact(pairs, len(tests))
 
     def size(value: float) -> str:
         return f"{number(unit.scale * value, unit.decimals)}{unit.difference}"
 
-    margin = analysis.evidence.study.margin
-    target = spread * effect / 2 if margin is None else margin
-    needed = max(pairs_for(target / spread, alpha), pairs_needed(len(tests)))
-    seeds = f"more than {MOST_PAIRS:,} {noun}s" if math.isinf(needed) else f"{needed:,.0f} {noun}s"
-    smaller = f"half of that, {size(target)}," if margin is None else f"the margin, {analysis.margin_text},"
     level = (
         "" if len(tests) == 1 else f", at the strictest step of Holm's correction ({100 * ALPHA:g} % / {len(tests)})"
     )
-    return [
-        f"Power: with {pairs} {noun}s and the spread seen here (standard deviation of the paired differences "
-        f"{size(spread)}{', median over the family' if len(tests) > 1 else ''}) a true difference of "
-        f"{size(spread * effect)} would be shown with probability {POWER:g} by a t test{level}; the exact test that "
-        f"decides needs a little more where there are few {noun}s. To show {smaller} you need {seeds}."
-    ]
+    seen = (
+        f"with {pairs} {noun}s and the spread seen here (standard deviation of the paired differences "
+        f"{size(spread)}{', median over the family' if len(tests) > 1 else ''})"
+    )
+    margin = analysis.evidence.study.margin
+    if math.isinf(effect) and margin is None:
+        return []  # the floor of p says it already
+    target = spread * effect / 2 if margin is None else margin
+    needed = pairs_needed_exact(target / spread, len(tests))
+    seeds = f"more than {MOST_PAIRS:,} {noun}s" if math.isinf(needed) else f"{needed:,.0f} {noun}s"
+    if margin is None:
+        smaller = f"half of that, {size(target)},"
+    else:
+        chance = exact_power(margin / spread, pairs, len(tests))
+        smaller = f"the margin, {analysis.margin_text} (probability {number(chance, 2)} here),"
+    shown = (
+        f"no difference, however large, could be shown{level}"
+        if math.isinf(effect)
+        else f"a true difference of {size(spread * effect)} would be shown with probability {POWER:g} by the exact "
+        f"sign-flip test that decides{level}; simulated for normal differences"
+    )
+    return [f"Power: {seen} {shown}. To show {smaller} with probability {POWER:g} you need {seeds}."]
 
 
 def _equivalence(analysis: Analysis) -> list[str]:

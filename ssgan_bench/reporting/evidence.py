@@ -1,7 +1,8 @@
 """Evidence of a report: `study.json`, `runs.csv`, `curves.csv` and `samples/`, made from the records.
 
-`sample_quality.csv` is there only where generated images were measured. Everything else in a report is computed from
-this folder alone, so a published report can be checked and rendered again without the records.
+`sample_quality.csv` is there only where generated images were measured, `looks.csv` where the study is in the
+table of looks. Everything else in a report is computed from this folder alone, so a published report can be checked and
+rendered again without the records.
 """
 
 import csv
@@ -16,6 +17,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from ssgan_bench.config import ConfigError, Frozen, flatten
+from ssgan_bench.records.looks import NAME as LOOKS
+from ssgan_bench.records.looks import Look, known_looks, read_looks
 from ssgan_bench.records.schema import (
     ArmInfo,
     FactorInfo,
@@ -92,6 +95,8 @@ class Evidence:
     runs: pd.DataFrame
     curves: pd.DataFrame
     sample_quality: pd.DataFrame
+    looks: tuple[Look, ...] = ()
+    """Rows of the table of looks for this study and preset, as it was when the evidence was written."""
 
 
 def _columns(model: type[Frozen]) -> dict[str, str]:
@@ -320,6 +325,9 @@ def write_evidence(store: RecordStore, folder: Path) -> None:
     (folder / "study.json").write_bytes((study.model_dump_json(indent=1) + "\n").encode())
     (folder / "runs.csv").write_bytes((csv_text(run_columns(study), runs)).encode())
     (folder / "curves.csv").write_bytes((csv_text(curve_columns(study), curves)).encode())
+    if looks := known_looks(plan.study, plan.preset):
+        rows = (look.model_dump(mode="json") for look in looks)
+        (folder / LOOKS).write_bytes(csv_text(list(Look.model_fields), rows).encode())
     qualities = ((cell, records[cell.cell_id].sample_quality) for cell in study.cells if cell.cell_id in records)
     if samples_measured := [_sample_row(cell, quality) for cell, quality in qualities if quality is not None]:
         columns = ["arm", *(factor.key for factor in study.factors), *SAMPLE_COLUMNS]
@@ -357,6 +365,7 @@ def read_evidence(folder: Path) -> Evidence:
         runs = _read_csv(folder / "runs.csv", {"arm": "str", **RUN_COLUMNS})
         curves = _read_csv(folder / "curves.csv", {"arm": "str", **CURVE_COLUMNS})
         quality = pd.DataFrame(columns=pd.Index(["arm", *SAMPLE_COLUMNS]))
+        looks = read_looks(folder / LOOKS) if (folder / LOOKS).exists() else ()
         if (folder / "sample_quality.csv").exists():
             quality = _read_csv(folder / "sample_quality.csv", {"arm": "str", **SAMPLE_COLUMNS})
     except (
@@ -382,4 +391,4 @@ def read_evidence(folder: Path) -> Evidence:
             raise ConfigError(f"{folder / name}: cell {min(unknown)} is not planned in study.json")
         for factor in study.factors:
             frame[factor.key] = pd.Series([levels[i].get(factor.key) for i in frame["cell_id"]], dtype=object)
-    return Evidence(folder, study, runs, curves, quality)
+    return Evidence(folder, study, runs, curves, quality, looks)

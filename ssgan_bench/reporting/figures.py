@@ -26,7 +26,7 @@ from ssgan_bench.reporting.findings import Spread
 from ssgan_bench.reporting.frames import ALPHA, Condition, Values, conditions
 from ssgan_bench.reporting.palette import Look, looks
 from ssgan_bench.reporting.variance import Component
-from ssgan_bench.reporting.wording import condition_text, level_text
+from ssgan_bench.reporting.wording import condition_text, level_text, possible
 
 T = TypeVar("T")
 WIDE = 10.0
@@ -57,7 +57,7 @@ def draw_main(analysis: Analysis, found: Values, panel: Condition, limits: tuple
                 points = [unit.scale * value for value in found[arm.name, m.condition].values()]
                 beside = [place + 0.4 * step] * len(points)  # under the interval they would hide it
                 axes.plot(beside, points, look.marker, color=look.color, ms=2.8, alpha=0.35, mew=0)
-                low, high = (unit.scale * bound for bound in (m.estimate.low, m.estimate.high))
+                low, high = (unit.scale * bound for bound in possible(m.estimate, unit))
                 axes.plot([place, place], [low, high], "_-", color=look.color, ms=5, lw=1.4, zorder=3)
             y = [unit.scale * m.estimate.mean for m in own]
             numeric = not isinstance(study.factors[0].levels[0], bool | str)
@@ -101,7 +101,7 @@ def draw_dots(analysis: Analysis, found: Values, condition: Condition) -> Figure
             axes.plot(points, below, look.marker, color=look.color, ms=3, alpha=0.4, mew=0)
             if arm.name in own and points:
                 estimate = own[arm.name].estimate
-                bounds = [unit.scale * estimate.low, unit.scale * estimate.high]
+                bounds = [unit.scale * bound for bound in possible(estimate, unit)]
                 axes.plot(bounds, [row, row], color=look.color, linewidth=1.6, zorder=3)
                 mean = [unit.scale * estimate.mean]
                 axes.plot(mean, [row], look.marker, color=look.color, ms=6.5, mec="white", mew=0.6, zorder=4)
@@ -151,8 +151,9 @@ def draw_forest(analysis: Analysis) -> Figure:
             for row in (r for r in analysis.comparisons if r.arm == arm):
                 look, d = style[arm], row.difference
                 if d.n:
-                    low, mean, high = (unit.scale * value for value in (d.low, d.mean, d.high))
-                    fill = look.color if row.p_holm <= ALPHA else "white"
+                    low, high = (unit.scale * bound for bound in possible(d, unit, difference=True))
+                    mean = unit.scale * d.mean
+                    fill = look.color if row.decisive_p_holm <= ALPHA else "white"
                     pale = 1.0 if row.in_family else 0.45
                     axes.plot([low, high], [place, place], color=look.color, linewidth=1.6, alpha=pale)
                     axes.plot([mean], [place], look.marker, color="white", ms=5.5, mew=1.3, zorder=3)

@@ -112,6 +112,15 @@ def against_yardsticks(evidence: Evidence, stand_in: float | None = None) -> lis
     return rows
 
 
+def least_error(evidence: Evidence) -> float:
+    """What a mean of zero counts as where logarithms are taken: half an error in the smallest test set of any run.
+
+    For another metric than the error rate, or without a known test set, a number below anything that is measured.
+    """
+    sizes = evidence.runs["num_test"].dropna()
+    return 0.5 / float(sizes.min()) if evidence.study.metric == "error_rate" and len(sizes) else 1e-9
+
+
 def label_efficiency(evidence: Evidence) -> list[Efficiency]:
     """Read the baseline's label curve at the mean error of every other arm, at every number of labels.
 
@@ -133,7 +142,7 @@ def label_efficiency(evidence: Evidence) -> list[Efficiency]:
         shared = [unit for unit in ours if all(unit in one for one in theirs)]
         if shared:
             curve = [[one[unit] for one in theirs] for unit in shared]
-            needed = labels_needed(counts, curve, [ours[unit] for unit in shared])
+            needed = labels_needed(counts, curve, [ours[unit] for unit in shared], least_error(evidence))
             rows.append(Efficiency(arm, (level, *panel), needed, counts[0], counts[-1]))
     return rows
 

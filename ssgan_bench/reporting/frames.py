@@ -12,7 +12,9 @@ from typing import Literal
 import pandas as pd
 
 from ssgan_bench.records.schema import FactorInfo
+from ssgan_bench.reporting.collapse import collapsed
 from ssgan_bench.reporting.evidence import Evidence, StudyEvidence
+from ssgan_bench.reporting.robust import decisive_p, mcnemar_p, sign_test_p, trimmed_mean_interval
 from ssgan_bench.reporting.stats import (
     Estimate,
     hedges_gz,
@@ -32,7 +34,7 @@ Condition = tuple[Level, ...]
 """One level per factor, in the plan's order of factors; empty for a study without factors."""
 Values = dict[tuple[str, Condition], dict[Seeds, float]]
 
-Verdict = Literal["better", "worse", "equivalent", "no difference shown", "described only"]
+Verdict = Literal["better", "worse", "equivalent", "observed", "no difference shown", "described only"]
 
 ALPHA = 0.05
 SEEDS_FOR_A_CLAIM = 8
@@ -60,14 +62,25 @@ class Comparison:
     condition: Condition
     difference: Estimate
     p: float
-    """Exact two-sided sign-flip p; NaN below two pairs."""
+    """Exact two-sided sign-flip p, of differences symmetric about zero; NaN below two pairs."""
     p_holm: float
     """The same, adjusted over the declared family; NaN outside it."""
+    sign_p: float
+    """Exact two-sided sign test p, of a median of zero; NaN without pairs."""
+    decisive_p_holm: float
+    """What the verdict rests on, adjusted over the declared family; NaN outside it. `p_holm` where no run of the family
+    collapsed; else also the sign test has to reject in the comparisons with a collapsed run (`robust.decisive_p`)."""
+    collapses: tuple[int, int]
+    """Collapsed runs of the arm and of the baseline, among the pairs' runs."""
+    collapse_p: float
+    """Exact McNemar p of equally many collapses; described, not corrected; NaN without pairs."""
     g_z: float
     in_family: bool
     """Whether the study declared this comparison a test; if not, it is described and claims nothing."""
     iqm: float
     """Interquartile mean of the differences."""
+    trimmed: Estimate
+    """20 % trimmed mean of the differences with Yuen's interval."""
     improvement: float
     """Mann-Whitney probability that a run of the arm is better than a run of the baseline, ignoring the pairing."""
     share_better: float
@@ -87,12 +100,15 @@ class Comparison:
         """State what is shown at the 5 % level after Holm; else described.
 
         A difference that is shown goes before an equivalence that is shown: both mean a difference below the margin.
+        Observed is what sign flips alone would show although runs collapsed, for which they are not made.
         """
         if not self.in_family:
             return "described only"
-        if self.p_holm <= ALPHA:
+        if self.decisive_p_holm <= ALPHA:
             return "better" if self.difference.mean < 0 else "worse"
-        return "equivalent" if self.equivalent else "no difference shown"
+        if self.equivalent:
+            return "equivalent"
+        return "observed" if self.p_holm <= ALPHA else "no difference shown"
 
 
 def condition_of(levels: dict[str, Level], factors: Sequence[FactorInfo]) -> Condition:
@@ -157,6 +173,20 @@ def values(evidence: Evidence, stand_in: float | None = None) -> Values:
     return found
 
 
+def collapses(evidence: Evidence) -> dict[tuple[str, Condition], dict[Seeds, bool]]:
+    """Mark the collapsed runs of each arm and condition, by their error rate whatever the study's metric is."""
+    study, runs = evidence.study, evidence.runs
+    errors: Values = {}
+    rows = zip(study.cells, runs["error_rate"], has_result(runs, "error_rate"), strict=True)
+    for cell, error, usable in rows:
+        if usable:
+            key = (cell.arm, condition_of(cell.levels, study.factors))
+            errors.setdefault(key, {})[cell.split_seed, cell.model_seed] = float(error)
+    return {
+        key: dict(zip(found, collapsed(list(found.values())).tolist(), strict=True)) for key, found in errors.items()
+    }
+
+
 def means(evidence: Evidence) -> list[Mean]:
     """Summarize each arm at each condition, arms in plan order."""
     study = evidence.study
@@ -180,7 +210,7 @@ def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Compa
     outside has no adjusted p.
     """
     study = evidence.study
-    found = values(evidence, stand_in)
+    found, lost_to = values(evidence, stand_in), collapses(evidence)
     planned = {(cell.arm, condition_of(cell.levels, study.factors)) for cell in study.cells}
     keys = [
         (arm.name, c)
@@ -190,14 +220,24 @@ def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Compa
     ]
     differences = [paired(found[arm, c], found[study.baseline, c], study) for arm, c in keys]
     p_values = [sign_flip_p(d) if len(d) > 1 else math.nan for d in differences]
+    shared = [sorted(found[arm, c].keys() & found[study.baseline, c].keys()) for arm, c in keys]
+    # A lost run that stands for chance level is a collapse too.
+    flags = [
+        [[lost_to.get((name, c), {}).get(s, stand_in is not None) for s in seeds] for name in (arm, study.baseline)]
+        for (arm, c), seeds in zip(keys, shared, strict=True)
+    ]
+    decisive = [
+        decisive_p(d, any_collapsed=any(ours) or any(theirs))
+        for d, (ours, theirs) in zip(differences, flags, strict=True)
+    ]
     tost = [math.nan if study.margin is None else tost_p(d, study.margin) for d in differences]
     tested = [i for i, (arm, c) in enumerate(keys) if in_family(study, arm, c)]
     adjusted = dict(zip(tested, holm([p_values[i] for i in tested]).tolist(), strict=True))
+    decisive_adjusted = dict(zip(tested, holm([decisive[i] for i in tested]).tolist(), strict=True))
     tost_adjusted = dict(zip(tested, holm([tost[i] for i in tested]).tolist(), strict=True))
     rows = []
     for i, ((arm, c), d) in enumerate(zip(keys, differences, strict=True)):
-        ours, theirs = found[arm, c], found[study.baseline, c]
-        shared = ours.keys() & theirs.keys()
+        ours, theirs = ([found[name, c][s] for s in shared[i]] for name in (arm, study.baseline))
         rows.append(
             Comparison(
                 arm=arm,
@@ -205,10 +245,15 @@ def comparisons(evidence: Evidence, stand_in: float | None = None) -> list[Compa
                 difference=mean_interval(d),
                 p=p_values[i],
                 p_holm=adjusted.get(i, math.nan),
+                sign_p=sign_test_p(d),
+                decisive_p_holm=decisive_adjusted.get(i, math.nan),
+                collapses=(sum(flags[i][0]), sum(flags[i][1])),
+                collapse_p=mcnemar_p(*flags[i]),
                 g_z=hedges_gz(d) if d else math.nan,
                 in_family=i in adjusted,
                 iqm=interquartile_mean(d),
-                improvement=probability_of_improvement([ours[s] for s in shared], [theirs[s] for s in shared]),
+                trimmed=trimmed_mean_interval(d),
+                improvement=probability_of_improvement(ours, theirs),
                 share_better=share_lower(d),
                 tost_p=tost[i],
                 tost_p_holm=tost_adjusted.get(i, math.nan),

@@ -45,9 +45,10 @@ def sentences(analysis: Analysis) -> list[str]:
     here = sorted((row for row in rows if row.condition == place), key=lambda row: -row.labels.needed)
     parts = [f"{needed_text(row)} for {analysis.label(row.arm)}" for row in here[:MOST_LISTED]]
     few = f" (the {MOST_LISTED} largest of {len(here)})" if len(here) > MOST_LISTED else ""
+    baseline = analysis.label(study.baseline)
     return [
-        f"Label efficiency: to match the arms{analysis.at([place])}, {analysis.label(study.baseline)} needs this many "
-        f"labels [95 % bootstrap interval]{few}: {'; '.join(parts)}."
+        f"Label efficiency: to match the arms{analysis.at([place])}, the baseline {baseline} needs "
+        f"this many labels [95 % bootstrap interval]{few}: {'; '.join(parts)}."
     ]
 
 
@@ -65,8 +66,9 @@ def _table(analysis: Analysis) -> Table:
             )
             for row in rows
         ),
-        f"Labels needed by {analysis.label(study.baseline)} for the mean error of each arm, with a 95 % interval; and "
-        "how many times the arm's own labels that is. < and >: beyond the measured levels, never extrapolated.",
+        f"Labels needed by the baseline ({analysis.label(study.baseline)}) for the mean error of each arm, with a 95 % "
+        "interval; and how many times the arm's own labels that is. < and >: beyond the measured levels, never "
+        "extrapolated.",
         PATH,
     )
 
@@ -110,16 +112,18 @@ def section(analysis: Analysis, csv: dict[str, str], drawings: dict[str, Callabl
     baseline = analysis.label(study.baseline)
     n = range_text([row.labels.n for row in rows])
     caption = (
-        f"Labels needed by {baseline} to match each arm; bars: 95 % bootstrap interval, n = {n} "
+        f"Labels needed by the baseline ({baseline}) to match each arm; bars: 95 % bootstrap interval, n = {n} "
         f"{analysis.unit_noun}s. Above the diagonal the arm saves labels. Triangles, and bars that pass a dotted line: "
         "beyond the measured levels."
     )
     text = (
-        f"The mean error of {baseline} is read as a curve over the logarithm of the number of labels (least-squares "
-        "nonincreasing fit, straight between levels, not extended beyond them); the fewest labels at which it reaches "
-        f"an arm's mean error are the labels needed. The interval resamples {analysis.unit_noun}s, the same for arm "
-        "and baseline, with percentiles widened to the width of a t interval; simulated, it covers 95 % with 8 and 10 "
-        "seeds and 91 % with 5. It is not corrected for the number of arms and levels, and no test."
+        f"The baseline is {baseline}. Its mean error is read as a curve over the number of labels: least-squares "
+        "nonincreasing fit, straight between levels in the logarithms of labels and error, not extended beyond them. "
+        "The fewest labels at which it reaches an arm's mean error are the labels needed. Between distant levels that "
+        "straight line is an assumption, which the interval does not cover. An error of zero counts as half an error. "
+        f"The interval resamples {analysis.unit_noun}s, the same for arm and baseline, with percentiles widened to the "
+        "width of a t interval; simulated, it covers 95 % with 8 and 10 seeds and 91 % with 5. It is not corrected for "
+        "the number of arms and levels, and no test."
     )
     return Section(
         "label-efficiency", "Label efficiency", (Figures(tuple(shown), caption, PATH), _table(analysis), Text(text))

@@ -12,6 +12,7 @@ from ssgan_bench.reporting.certainty import seeds_text
 from ssgan_bench.reporting.document import Document, Figures
 from ssgan_bench.reporting.evidence import read_evidence
 from ssgan_bench.reporting.html import smaller_picture, to_html
+from ssgan_bench.reporting.looks import suite_error
 from ssgan_bench.reporting.sections import build
 from ssgan_bench.reporting.wording import counted
 
@@ -69,20 +70,22 @@ def make_overview(reports: Path) -> Overview:
     folders = report_folders(reports)
     if not folders:
         raise ConfigError(f"{reports}: no report there (STUDY/PRESET/index.html); run a study or name another folder")
-    entries, broken = [], []
+    entries, analyses, broken = [], [], []
     for folder in folders:
         try:
-            entries.append(_entry(folder, folder.relative_to(reports)))
+            analysis = analyze(read_evidence(folder / "evidence"))
+            entries.append(_entry(analysis, folder, folder.relative_to(reports)))
+            analyses.append(analysis)
         except (ConfigError, OSError) as error:  # one broken report must not hide the others
             broken.append(str(error))
     studies = len({folder.parent.name for folder in folders})
     summary = f"{counted(len(folders), 'report')} of {studies} {'study' if studies == 1 else 'studies'}."
+    summary = " ".join(filter(None, (summary, suite_error(analyses))))
     page = to_html("overview.html.j2", entries=entries, broken=broken, summary=summary)
     return Overview(reports / "index.html", page.encode(), entries, broken)
 
 
-def _entry(folder: Path, relative: Path) -> Entry:
-    analysis = analyze(read_evidence(folder / "evidence"))
+def _entry(analysis: Analysis, folder: Path, relative: Path) -> Entry:
     document, _ = build(analysis)
     study = analysis.evidence.study
     href = "/".join(quote(part) for part in relative.parts)

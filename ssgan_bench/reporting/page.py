@@ -15,6 +15,7 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 
 from ssgan_bench.config import ConfigError, digest
+from ssgan_bench.records.looks import NAME as LOOKS
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.document import Document
@@ -73,6 +74,8 @@ def render(evidence_dir: Path, report_dir: Path, *, figures: bool = True) -> Rep
     def copy(folder: Path) -> None:
         for name in ("study.json", "runs.csv", "curves.csv"):
             shutil.copyfile(evidence_dir / name, folder / name)
+        if evidence.looks:
+            shutil.copyfile(evidence_dir / LOOKS, folder / LOOKS)
         if len(evidence.sample_quality):
             shutil.copyfile(evidence_dir / "sample_quality.csv", folder / "sample_quality.csv")
         for name in SEARCH_FILES:

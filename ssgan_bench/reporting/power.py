@@ -1,7 +1,7 @@
 """How many seeds a difference takes: power of the two-sided paired t test, by the noncentral t distribution.
 
-The verdicts rest on the exact sign-flip test, which needs a little more than the t test where its p floor is close to
-the level: with 8 pairs and a level of 0.05 / 6 it has power 0.67 where the t test has 0.8, for all signs must agree.
+The verdicts rest on the exact sign-flip test, whose own power is in `exact_power`. The t test's is its limit for many
+pairs and a bound for few: with 8 pairs and a level of 0.05 / 6 the exact test has power 0.67 where the t test has 0.8.
 """
 
 import math

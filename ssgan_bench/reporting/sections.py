@@ -146,7 +146,7 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
     single = "" if single_seed(study) else "; faint: single runs"
     large = "Marker: mean" if not single_seed(study) else "Marker: the one value"
     is_possible = unit.limits[0] <= limits[0] and limits[1] <= unit.limits[1]
-    cut = "" if is_possible else " Intervals that leave the possible range are cut off; the table has them whole."
+    cut = "" if is_possible else " Intervals that leave the possible range are cut off there; the CSV has them whole."
     caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better.{cut}"
     return Section("results", "Results", (Figures(tuple(shown), caption, "tables/main.csv"), table))
 
@@ -172,7 +172,7 @@ def _differences(analysis: Analysis, parts: Parts) -> Section:
         + (f" Shaded: differences below the margin of {analysis.margin_text}." if study.margin is not None else "")
     )
     panel = Figure("differences", f"Paired differences in {analysis.unit.name} from {baseline}")
-    robust = Folded("Interquartile means and probabilities of improvement", tables.robust_table(analysis))
+    robust = Folded("Summaries and tests that single runs move less", tables.robust_table(analysis))
     return Section("differences", title, (Figures((panel,), caption, "tables/differences.csv"), table, robust))
 
 
@@ -336,6 +336,7 @@ def _files(analysis: Analysis, parts: Parts) -> Section:
         *((f"evidence/{n}", text) for n, text in SEARCH_FILES.items() if (analysis.evidence.folder / n).is_file()),
         *([("evidence/sample_quality.csv", "measured samples")] if len(analysis.evidence.sample_quality) else []),
         *((path, "numbers behind tables and figures, rates in [0, 1]") for path in parts.csv),
+        *([("evidence/looks.csv", "earlier looks at this question")] if analysis.evidence.looks else []),
         ("report.md", "this report as Markdown"),
     )
     text = "This page is made from the evidence folder alone and can be made again from it."

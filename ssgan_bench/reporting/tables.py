@@ -79,8 +79,8 @@ def main_csv(analysis: Analysis) -> str:
 
 
 def holm_text(row: Comparison) -> str:
-    """Write the adjusted p value, or that the comparison is none of the declared tests."""
-    return p_text(row.p_holm) if row.in_family else "not in the family"
+    """Write the adjusted p value that decides, or that the comparison is none of the declared tests."""
+    return p_text(row.decisive_p_holm) if row.in_family else "not in the family"
 
 
 def better_in(share: float, n: int) -> str:
@@ -118,8 +118,34 @@ def differences_table(analysis: Analysis) -> Table:
         f"Difference{unit.in_difference}: arm minus {analysis.label(study.baseline)}, paired by {analysis.unit_noun}, "
         "negative is better, with its 95 % t interval (not corrected); exact two-sided sign-flip p; "
         f"after Holm over {analysis.family_text}{outside}; Hedges' g_z; better in: {analysis.unit_noun}s in which the "
-        f"arm is better, ties half. Verdict: at 5 % after Holm.{equivalent if with_margin else ''}",
+        f"arm is better, ties half. Verdict: at 5 % after Holm.{_where_collapsed(analysis)}"
+        f"{equivalent if with_margin else ''} {ASSUMPTIONS}",
         "tables/differences.csv",
+    )
+
+
+ROBUST_COLUMNS = (
+    "interquartile mean",
+    "20 % trimmed mean",
+    "probability of improvement",
+    "sign test p",
+    "collapsed",
+    "collapse p",
+    "n",
+)
+ASSUMPTIONS = (
+    "What each number assumes besides independent pairs: sign-flip p, that differences are symmetric about zero under "
+    "the null; sign test and McNemar p, nothing; t intervals and equivalence, nearly normal differences."
+)
+
+
+def _where_collapsed(analysis: Analysis) -> str:
+    """Say that a second test decides too, where a run of the family collapsed."""
+    if not any(any(row.collapses) for row in analysis.family):
+        return ""
+    return (
+        " Where a run of either arm collapsed, the larger p of sign-flip and sign test enters Holm's correction; "
+        "“observed” is what sign flips alone would show."
     )
 
 
@@ -131,7 +157,11 @@ def robust_table(analysis: Analysis) -> Table:
             analysis.label(row.arm),
             *texts_of(row.condition),
             number(unit.scale * row.iqm, unit.decimals, sign=True),
+            estimate_text(row.trimmed, unit, sign=True),
             number(row.improvement, 2),
+            p_text(row.sign_p),
+            f"{row.collapses[0]} / {row.collapses[1]}",
+            p_text(row.collapse_p),
             str(row.difference.n),
         )
         for row in analysis.comparisons
@@ -139,18 +169,25 @@ def robust_table(analysis: Analysis) -> Table:
     caption = (
         f"Interquartile mean of the n paired differences{unit.in_difference}: the mean of their middle half (of all "
         f"below n = 4), negative is better. Probability of improvement: of a run of the arm having a lower {unit.name} "
-        f"than a run of {analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order."
+        f"than a run of {analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order. "
+        "Trimmed mean: without a fifth of the differences at either end, 95 % interval after Yuen. Sign test p: of as "
+        "many better as worse pairs. Collapsed: runs of arm / baseline more than 10 points and 3 robust standard "
+        "deviations above the median of their arm; p: exact McNemar test of equally many. Sign test p and collapse p "
+        "are not corrected."
     )
-    heads = ("interquartile mean", "probability of improvement", "n")
     factors = analysis.evidence.study.factors
-    return Table(("arm", *(f.label for f in factors), *heads), tuple(rows), caption, "tables/differences.csv")
+    columns = ("arm", *(f.label for f in factors), *ROBUST_COLUMNS)
+    return Table(columns, tuple(rows), caption, "tables/differences.csv")
 
 
 def _difference_row(row: Comparison, analysis: Analysis, reading: str) -> dict[str, Any]:
     identity = {"reading": reading, "arm": row.arm, **levels_of(row.condition, analysis)}
     shown = ("p", "in_family", "p_holm", "g_z", "verdict", "iqm", "share_better", "tost_p", "tost_p_holm")
+    robust = ("sign_p", "decisive_p_holm", "collapse_p")
     further = {"probability_of_improvement": row.improvement, "margin": analysis.evidence.study.margin}
-    return identity | vars(row.difference) | {name: getattr(row, name) for name in shown} | further
+    further |= {"collapsed": row.collapses[0], "baseline_collapsed": row.collapses[1]}
+    further |= {f"trimmed_{name}": getattr(row.trimmed, name) for name in ("mean", "low", "high")}
+    return identity | vars(row.difference) | {name: getattr(row, name) for name in (*shown, *robust)} | further
 
 
 def differences_csv(analysis: Analysis) -> str:
@@ -158,8 +195,16 @@ def differences_csv(analysis: Analysis) -> str:
     keys = keys_of(analysis)
     columns = ["reading", "arm", *keys, "mean", "low", "high", "sd", "n", "p", "in_family", "p_holm"]
     columns += [
+        "sign_p",
+        "decisive_p_holm",
+        "collapsed",
+        "baseline_collapsed",
+        "collapse_p",
         "g_z",
         "iqm",
+        "trimmed_mean",
+        "trimmed_low",
+        "trimmed_high",
         "share_better",
         "probability_of_improvement",
         "margin",

@@ -76,12 +76,30 @@ def p_text(p: float) -> str:
     return "1" if rounded == 1 else f"{rounded:f}"
 
 
+def possible(estimate: Estimate, unit: Unit, *, difference: bool = False) -> tuple[float, float]:
+    """Cut an interval at what the metric, or a difference of two values of it, can be; NaN ends stay NaN.
+
+    For what is shown only: a t interval of few seeds knows no limits, and the CSV files keep it whole.
+    """
+    lowest, highest = unit.limits
+    if difference:
+        lowest, highest = lowest - highest, highest - lowest
+    # max and min would turn NaN into a limit, depending on their order.
+    low = lowest if estimate.low < lowest else estimate.low
+    return low, highest if estimate.high > highest else estimate.high
+
+
 def estimate_text(estimate: Estimate, unit: Unit, *, sign: bool = False) -> str:
-    """Write a mean with its interval, e.g. "12.3 [11.8, 12.8]"; the mean alone where there is no interval."""
-    mean, low, high = (
-        number(unit.scale * x, unit.decimals, sign=sign) for x in (estimate.mean, estimate.low, estimate.high)
-    )
-    return mean if low == NONE else f"{mean} [{low}, {high}]"
+    """Write a mean with its interval, e.g. "12.3 [11.8, 12.8]"; the mean alone where there is no interval.
+
+    Args:
+        estimate: in the stored unit.
+        unit: how it is written, and what it can be.
+        sign: whether it is a difference, written with its sign.
+    """
+    low, high = possible(estimate, unit, difference=sign)
+    mean, low_text, high_text = (number(unit.scale * x, unit.decimals, sign=sign) for x in (estimate.mean, low, high))
+    return mean if low_text == NONE else f"{mean} [{low_text}, {high_text}]"
 
 
 def level_text(level: Level) -> str:

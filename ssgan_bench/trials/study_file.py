@@ -14,7 +14,7 @@ from ssgan_bench.mistakes import Mistake, mistakes_in
 from ssgan_bench.records.schema import PublishedValue
 from ssgan_bench.trials.search_space import Search, SearchSize, space_mistakes
 
-COMMANDS = ("audit",)
+COMMANDS = ("audit", "power")
 """Words that `python -m ssgan_bench.study` takes for a command, and so no names of studies."""
 
 

@@ -1,29 +1,15 @@
 """Where the study files are: a name on the command line becomes a path, or all names a list."""
 
-import importlib.metadata
 from pathlib import Path
 
 from ssgan_bench.config import ConfigError
+from ssgan_bench.records.shipped import shipped
 from ssgan_bench.trials.study_file import read_study
 
 
 def study_paths() -> dict[str, Path]:
     """Find the study files by name: `studies/` here, else those that came with the package."""
-    return {path.stem: path for path in (*_shipped_studies(), *sorted(Path("studies").glob("*.toml")))}
-
-
-def _shipped_studies() -> list[Path]:
-    """Study files beside the package in a checkout; in an installation where its wheel put them (pyproject.toml)."""
-    root = Path(__file__).parents[2]
-    if (root / "pyproject.toml").exists():
-        return sorted((root / "studies").glob("*.toml"))
-    try:
-        files = importlib.metadata.files("ssgan-bench") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    listed = [Path(str(file.locate())).resolve() for file in files if file.match("ssgan-bench/studies/*.toml")]
-    # `pip install --target` moves the files after it has listed them.
-    return sorted(filter(Path.exists, listed)) or sorted((root / "share/ssgan-bench/studies").glob("*.toml"))
+    return {path.stem: path for path in (*shipped("*.toml"), *sorted(Path("studies").glob("*.toml")))}
 
 
 def find_study(name: str) -> Path:

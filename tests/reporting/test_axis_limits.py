@@ -59,7 +59,7 @@ def test_the_numbers_stay_whole_and_the_caption_says_what_was_cut(analyzed):
     row = next(csv.DictReader(io.StringIO(parts.csv["tables/main.csv"])))
     assert float(row["low"]) == pytest.approx(0.5 - 12.706 * 0.3, rel=1e-3)
     captions = [block.caption for s in document.sections for block in s.blocks if s.anchor == "results"]
-    assert "Intervals that leave the possible range are cut off; the table has them whole." in captions[0]
+    assert "Intervals that leave the possible range are cut off there; the CSV has them whole." in captions[0]
 
 
 def test_intervals_within_the_possible_are_drawn_whole_and_nothing_is_said(analyzed):
