@@ -149,7 +149,7 @@ MISTAKES = {
     "the name of a command": (
         '"tiny"',
         '"audit"',
-        "name = 'audit': a command of python -m ssgan_bench.study; give the study another name than audit",
+        "name = 'audit': a command of python -m ssgan_bench.study; give the study another name than audit or power",
     ),
 }
 
