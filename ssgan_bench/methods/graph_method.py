@@ -2,13 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from ssgan_bench.config import ConfigError, MethodConfig, RunConfig
+from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.methods.classical import Array, ClassicalMethod, Work
 from ssgan_bench.methods.neighbor_graph import NeighborGraph, graph_of
@@ -21,13 +19,6 @@ SOLVING = 1e7
 """Passing the labels on takes as long, per image, as this many multiplications of the search."""
 
 
-class GraphMethodConfig(MethodConfig):
-    """Options of every method on the graph."""
-
-    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 10_000
-    """Repetitions of a solver at most; a fit that needs more fails."""
-
-
 class GraphMethod(ClassicalMethod):
     """Gives every image of the graph a distribution over the classes, and a new image that of its nearest neighbors.
 
@@ -37,11 +28,6 @@ class GraphMethod(ClassicalMethod):
 
     uses_unlabeled = True
     may_miss_images = True
-
-    def __init__(self, config: RunConfig, channels: int, num_classes: int):
-        super().__init__(config, channels, num_classes)
-        assert isinstance(config.method, GraphMethodConfig)
-        self.max_iter = config.method.max_iter
 
     @classmethod
     @abstractmethod

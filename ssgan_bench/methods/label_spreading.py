@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssgan_bench.config import RunConfig
+from ssgan_bench.config import MethodConfig, RunConfig
 from ssgan_bench.methods.classical import Array
 from ssgan_bench.methods.conjugate_gradients import solve
-from ssgan_bench.methods.graph_method import GraphMethod, GraphMethodConfig, on_all_nodes
+from ssgan_bench.methods.graph_method import GraphMethod, on_all_nodes
 from ssgan_bench.methods.neighbor_graph import NeighborGraph, normalized
 
 USUAL_NEIGHBORS, OTHER_NEIGHBORS = 7, (10,)
@@ -33,7 +33,7 @@ TOLERANCE_PER_NODE = 1e-6
 """Of F, relative to the sum of a node's own."""
 
 
-class LabelSpreadingConfig(GraphMethodConfig):
+class LabelSpreadingConfig(MethodConfig):
     """Options of label spreading."""
 
     name: Literal["label_spreading"] = "label_spreading"
@@ -41,6 +41,8 @@ class LabelSpreadingConfig(GraphMethodConfig):
     """Neighbors of an image in the graph, the image itself included; None: chosen on the labeled images."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of the neighbors' labels in an image's own at every repetition; None: chosen on the labeled images."""
+    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 10_000
+    """Repetitions of the solver at most; a fit that needs more fails."""
 
 
 class LabelSpreading(GraphMethod):
@@ -74,16 +76,16 @@ class LabelSpreading(GraphMethod):
         """
         from scipy.sparse import eye_array
 
-        source = (1 - alpha) * given
+        source, max_iter = (1 - alpha) * given, self.options.max_iter
         system = (eye_array(len(given), format="csr") - alpha * similarity).tocsr()
-        spread = np.maximum(solve(system, source, TOLERANCE, self.max_iter), 0.0)
-        for _ in range(self.max_iter):
+        spread = np.maximum(solve(system, source, TOLERANCE, max_iter), 0.0)
+        for _ in range(max_iter):
             before, spread = spread, np.asarray(alpha * (similarity @ spread) + source)
             # What is left to come is up to 1 / (1 - alpha) times the last change.
             allowed = TOLERANCE_PER_NODE * (1 - alpha) * spread.sum(axis=1)
             if (np.abs(spread - before).max(axis=1) <= allowed).all():
                 return spread
-        raise RuntimeError(f"label spreading still moves after method.max_iter = {self.max_iter} repetitions; raise it")
+        raise RuntimeError(f"label spreading still moves after method.max_iter = {max_iter} repetitions; raise it")
 
     def choose(self, graph: NeighborGraph, known: NDArray[np.int64], given: Array) -> tuple[int, float]:
         """Choose what the configuration leaves open among 7 and 10 neighbors, and alpha 0.99, 0.9 and 0.2.

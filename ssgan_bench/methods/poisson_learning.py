@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssgan_bench.config import RunConfig
+from ssgan_bench.config import MethodConfig, RunConfig
 from ssgan_bench.methods.classical import Array
 from ssgan_bench.methods.conjugate_gradients import solve
-from ssgan_bench.methods.graph_method import GraphMethod, GraphMethodConfig, on_all_nodes, to_distributions
+from ssgan_bench.methods.graph_method import GraphMethod, on_all_nodes, to_distributions
 from ssgan_bench.methods.neighbor_graph import NeighborGraph, Weighting, normalized
 
 TOLERANCE = 1e-10
@@ -31,12 +31,14 @@ WEIGHTING: Weighting = "gaussian"
 """As in the paper."""
 
 
-class PoissonLearningConfig(GraphMethodConfig):
+class PoissonLearningConfig(MethodConfig):
     """The default was chosen on the validation images of digits, seeds 0 to 7 (LOG.md)."""
 
     name: Literal["poisson_learning"] = "poisson_learning"
     n_neighbors: Annotated[int, Field(ge=2, le=1000)] = 7
     """Neighbors of an image in the graph, the image itself included."""
+    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 10_000
+    """Repetitions of the solver at most; a fit that needs more fails."""
 
 
 class PoissonLearning(GraphMethod):
@@ -47,7 +49,7 @@ class PoissonLearning(GraphMethod):
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         super().__init__(config, channels, num_classes)
         assert isinstance(config.method, PoissonLearningConfig)
-        self.n_neighbors = config.method.n_neighbors
+        self.options = config.method
 
     @classmethod
     def asked_neighbors(cls, config: RunConfig) -> int | None:
@@ -55,8 +57,8 @@ class PoissonLearning(GraphMethod):
         return config.method.n_neighbors
 
     def pass_on(self, graph: NeighborGraph, known: NDArray[np.int64], given: Array) -> tuple[Array, int]:
-        u = potential(graph.weights(self.n_neighbors, WEIGHTING), known, given, self.max_iter)
-        return np.maximum(u, 0.0), self.n_neighbors
+        u = potential(graph.weights(self.options.n_neighbors, WEIGHTING), known, given, self.options.max_iter)
+        return np.maximum(u, 0.0), self.options.n_neighbors
 
 
 def potential(weights: Any, known: NDArray[np.int64], given: Array, max_iter: int) -> Array:
