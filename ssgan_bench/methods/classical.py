@@ -9,7 +9,7 @@ training steps do not concern them, nor do `data.unlabeled_includes_labeled` (ev
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -44,21 +44,42 @@ class Work(NamedTuple):
     """To classify one image."""
     iterations: float = 1.0
     """Repetitions that `fit` assumes, for images like those of the data sets."""
+    shared: float = 0.0
+    """Of a fit besides `fit`: what the next run on the same images takes over."""
+
+
+class Fitted(NamedTuple):
+    """A fitted classifier."""
+
+    classify: Callable[[Tensor], Tensor]
+    """Images (B, C, H, W) -> logits (B, K): log-probabilities, none below that of `SMALLEST_PROBABILITY`; of an image
+    that no label reached, all equal."""
+    reached: Callable[[Tensor], Tensor] | None
+    """Images (B, C, H, W) -> whether any label reached the image, (B,) bool; None where labels reach every image."""
 
 
 class ClassicalMethod(Method):
     """A classifier fitted once to rows of pixels P. Labels are (n,) int64 in [0, K)."""
 
+    may_miss_images: ClassVar[bool] = False
+    """Whether there may be images that no label reaches."""
     iterations = 1
     """Repetitions that the last fit took, where `Work.iterations` counts them."""
+    shared_seconds = 0.0
+    """Wall-clock of what the last fit took over from an earlier one in this process, when it was made."""
 
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
+        self.config = config
+        self.chosen: dict[str, float] = {}
+        """Options that the last fit chose itself."""
         self.num_threads = config.train.num_threads
         self.num_classes = num_classes
 
     @abstractmethod
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
         """Fit to rows (n, P), their labels (n,) and unlabeled rows (u, P); return rows (B, P) -> probabilities (B, K).
+
+        Probabilities of an image that no label reached are NaN.
 
         Raises:
             RuntimeError: the fit did not converge.
@@ -80,10 +101,10 @@ class ClassicalMethod(Method):
             )
         num_labeled, num_unlabeled = batches.set_sizes
         pixels = pixels_of(config, batches.channels)
-        mib, work = rows_mib(num_labeled + num_unlabeled, pixels), cls.work(num_labeled, num_unlabeled, pixels).fit
+        mib, work = rows_mib(num_labeled + num_unlabeled, pixels), cls.work(num_labeled, num_unlabeled, pixels)
         limits = (
             (mib, MOST_MEMORY_MIB, "{:.0f} MiB of memory"),
-            (work, MOST_MULTIPLICATIONS, "{:.2g} multiplications (ten minutes)"),
+            (work.fit + work.shared, MOST_MULTIPLICATIONS, "{:.2g} multiplications (ten minutes)"),
         )
         for needed, limit, text in limits:
             if needed > limit:
@@ -93,24 +114,27 @@ class ClassicalMethod(Method):
                     f"{text.format(needed)}, and the limit is {text.format(limit)}; {remedy}, or leave the arm out"
                 )
 
-    def fit(self, labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Callable[[Tensor], Tensor]:
+    def fit(self, labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Fitted:
         """Fit to images (n, C, H, W) float in [-1, 1], labels (n,) and unlabeled images (u, C, H, W).
-
-        Returns:
-            images (B, C, H, W) -> logits (B, K): log-probabilities, none below that of `SMALLEST_PROBABILITY`.
 
         Raises:
             RuntimeError: the fit did not converge.
         """
         with threadpool_limits(self.num_threads):
-            predict = self.fit_rows(to_rows(labeled), labels.cpu().numpy(), to_rows(unlabeled))
+            predict_rows = self.fit_rows(to_rows(labeled), labels.cpu().numpy(), to_rows(unlabeled))
+
+        def predict(images: Tensor) -> Tensor:
+            with threadpool_limits(self.num_threads):
+                return torch.from_numpy(predict_rows(to_rows(images))).to(images.device)
 
         def classify(images: Tensor) -> Tensor:
-            with threadpool_limits(self.num_threads):
-                probabilities = torch.from_numpy(predict(to_rows(images)))
-            return probabilities.clamp_min(SMALLEST_PROBABILITY).log().float().to(images.device)
+            probabilities = predict(images).nan_to_num(1 / self.num_classes)  # every class is as likely
+            return probabilities.clamp_min(SMALLEST_PROBABILITY).log().float()
 
-        return classify
+        def reached(images: Tensor) -> Tensor:
+            return ~predict(images).isnan().any(dim=1)
+
+        return Fitted(classify, reached if self.may_miss_images else None)
 
 
 def pixels_of(config: RunConfig, channels: int) -> int:

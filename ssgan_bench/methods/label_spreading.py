@@ -1,51 +1,55 @@
 """Label spreading: labels flow from image to image along a graph of nearest neighbors; no network.
 
-Zhou et al. 2004, "Learning with local and global consistency", by scikit-learn's `LabelSpreading`. Every image, labeled
-or not, is joined to its nearest neighbors (by Euclidean distance of pixels; the image itself counts as one, as
-scikit-learn has it). F <- alpha S F + (1 - alpha) Y is repeated until it stands still, where S is the normalized graph
-and Y the given labels. A new image gets the mean of its nearest neighbors' label distributions.
+Zhou et al. 2004, "Learning with local and global consistency":
+
+    F = (1 - alpha) (I - alpha S)^-1 Y,   S = D^-1/2 W D^-1/2,
+
+where Y are the given labels, W joins every image to its nearest neighbors in either direction, and D are the degrees.
+That is where F <- alpha S F + (1 - alpha) Y comes to rest, at every node.
+
+What the configuration leaves open is chosen by the fit on the labeled images alone (`choose`).
 """
 
-import warnings
-from collections.abc import Callable
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssgan_bench.config import ConfigError, Kind, MethodConfig, RunConfig
-from ssgan_bench.data.batches import Batches
-from ssgan_bench.methods.classical import Array, ClassicalMethod, Work, over_all_classes
+from ssgan_bench.config import Kind, MethodConfig, RunConfig
+from ssgan_bench.methods.classical import Array
+from ssgan_bench.methods.conjugate_gradients import solve
+from ssgan_bench.methods.graph_method import GraphMethod, on_all_nodes
+from ssgan_bench.methods.neighbor_graph import NeighborGraph, normalized
 
-SPARE_CANDIDATES = 8
-"""Images beyond the nearest that are compared exactly: float32 may order near ties otherwise."""
-IMAGES_PER_SORTING = 2000
-"""Choosing among an image's candidates takes as long as comparing it with this many images more: 1,700 in a fit, 2,250
-in a prediction, measured with 500 to 8,000 images of 1,024 pixels (docs/scaling.md)."""
-CHUNK = 512
-"""Images whose distances from all others are in memory at once."""
+USUAL_NEIGHBORS, OTHER_NEIGHBORS = 7, (10,)
+USUAL_ALPHA, OTHER_ALPHAS = 0.99, (0.9, 0.2)
+"""What `choose` has to choose from; 0.99 is the paper's alpha."""
+MOST_FOLDS = 5
+TOLERANCE = 1e-14
+"""Of the conjugate gradients; labels that come from far are as small as 1e-7."""
+TOLERANCE_PER_NODE = 1e-6
+"""Of F, relative to the sum of a node's own."""
 
 
 class LabelSpreadingConfig(MethodConfig):
-    """Defaults were chosen on the validation images of digits, seeds 0 to 7 (LOG.md)."""
+    """Options of label spreading."""
 
     name: Literal["label_spreading"] = "label_spreading"
     kind: ClassVar[Kind] = "classical"
-    n_neighbors: Annotated[int, Field(ge=2, le=1000)] = 7
-    """Neighbors of an image in the graph, the image itself included."""
-    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Share of the neighbors' labels in an image's own at every repetition."""
-    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 1000
-    """Repetitions at most; a fit that needs more fails."""
+    n_neighbors: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Neighbors of an image in the graph, the image itself included; None: chosen on the labeled images."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Share of the neighbors' labels in an image's own at every repetition; None: chosen on the labeled images."""
+    max_iter: Annotated[int, Field(ge=1, le=10**6)] = 10_000
+    """Repetitions of the solver at most; a fit that needs more fails."""
 
 
-class LabelSpreading(ClassicalMethod):
+class LabelSpreading(GraphMethod):
     """F = (1 - alpha) (I - alpha S)^-1 Y."""
 
     config_type = LabelSpreadingConfig
-    uses_unlabeled = True
 
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         super().__init__(config, channels, num_classes)
@@ -53,83 +57,89 @@ class LabelSpreading(ClassicalMethod):
         self.options = config.method
 
     @classmethod
-    def check(cls, config: RunConfig, batches: Batches) -> None:
-        super().check(config, batches)
+    def asked_neighbors(cls, config: RunConfig) -> int | None:
         assert isinstance(config.method, LabelSpreadingConfig)
-        num_images = sum(batches.set_sizes)
-        if config.method.n_neighbors > num_images:
-            raise ConfigError(
-                f"method.n_neighbors = {config.method.n_neighbors}: more than the {num_images} images, labeled and "
-                "unlabeled; lower it"
-            )
+        return config.method.n_neighbors
 
-    @classmethod
-    def work(cls, num_labeled: int, num_unlabeled: int, pixels: int) -> Work:
-        num_images = num_labeled + num_unlabeled
-        per_image = (num_images + IMAGES_PER_SORTING) * pixels  # the search for neighbors is the work
-        return Work(fit=num_images * per_image, per_image=per_image)
+    def pass_on(self, graph: NeighborGraph, known: NDArray[np.int64], given: Array) -> tuple[Array, int]:
+        n_neighbors, alpha = self.choose(graph, known, given)
+        similarity = normalized(graph.weights(n_neighbors, "equal"))
+        return self.spread(similarity, alpha, on_all_nodes(graph.num_nodes, known, given)), n_neighbors
 
-    def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
-        # Imported here, because planning a study needs only the options.
-        from scipy.sparse import csr_array
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.semi_supervised import LabelSpreading as Spreading
+    def spread(self, similarity: Any, alpha: float, given: Array) -> Array:
+        """Solve for F >= 0 (N, c) with S (N, N) and Y (N, c).
 
-        options = self.options
-        rows = np.concatenate([labeled, unlabeled])
-        nearest = Nearest(rows, options.n_neighbors)
+        Conjugate gradients come close everywhere, measured by the largest labels; repetitions, which keep what is
+        positive positive, then go on until every node stands still, measured by its own.
 
-        def graph(known: Array, others: Array) -> Any:
-            """Make scikit-learn's graph for kernel="knn", in the shape that it asks of a callable: (known, others)."""
-            neighbors = nearest(others)
-            starts = np.arange(0, neighbors.size + 1, options.n_neighbors)
-            joined = csr_array((np.ones(neighbors.size), neighbors.ravel(), starts), (len(others), len(known)))
-            return joined if others is known else joined.T
+        Raises:
+            RuntimeError: that takes more than `method.max_iter` repetitions.
+        """
+        from scipy.sparse import eye_array
 
-        model = Spreading(kernel=graph, alpha=options.alpha, max_iter=options.max_iter)
-        no_labels = np.full(len(unlabeled), -1, dtype=np.int64)  # scikit-learn's word for "unlabeled"
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                model.fit(rows, np.concatenate([labels, no_labels]))
-            except ConvergenceWarning:
-                raise RuntimeError(
-                    f"label spreading still moves after method.max_iter = {options.max_iter} repetitions; raise it"
-                ) from None
+        source, max_iter = (1 - alpha) * given, self.options.max_iter
+        system = (eye_array(len(given), format="csr") - alpha * similarity).tocsr()
+        spread = np.maximum(solve(system, source, TOLERANCE, max_iter), 0.0)
+        for _ in range(max_iter):
+            before, spread = spread, np.asarray(alpha * (similarity @ spread) + source)
+            # What is left to come is up to 1 / (1 - alpha) times the last change.
+            allowed = TOLERANCE_PER_NODE * (1 - alpha) * spread.sum(axis=1)
+            if (np.abs(spread - before).max(axis=1) <= allowed).all():
+                return spread
+        raise RuntimeError(f"label spreading still moves after method.max_iter = {max_iter} repetitions; raise it")
 
-        def predict(rows: Array) -> Array:
-            with np.errstate(invalid="ignore"):  # 0 / 0: no label has reached any of the neighbors
-                seen = model.predict_proba(rows)
-            probabilities = over_all_classes(seen, model.classes_, self.num_classes)
-            # Where the graph knows nothing, every class is as likely; the image counts as class 0.
-            return np.where(np.isnan(probabilities).any(axis=1, keepdims=True), 1 / self.num_classes, probabilities)
+    def choose(self, graph: NeighborGraph, known: NDArray[np.int64], given: Array) -> tuple[int, float]:
+        """Choose what the configuration leaves open among 7 and 10 neighbors, and alpha 0.99, 0.9 and 0.2.
 
-        return predict
+        By the error on labeled images whose labels are left out, in folds with equal shares of every class: as many as
+        the rarest class has labels, 5 at most. Folds of few labels say little, so 7 and 0.99 are kept unless another
+        choice has fewer errors by more than one standard error of theirs; then it is the best one. They are also kept
+        where a class has a single label, so that there are no folds.
+        """
+        options, num_nodes = self.options, graph.num_nodes
+        counts = (min(count, num_nodes) for count in (USUAL_NEIGHBORS, *OTHER_NEIGHBORS))
+        neighbors = list(dict.fromkeys(counts)) if options.n_neighbors is None else [options.n_neighbors]
+        alphas = [USUAL_ALPHA, *OTHER_ALPHAS] if options.alpha is None else [options.alpha]
+        usual, *others = product(neighbors, alphas)
+        per_class = given.sum(axis=0)
+        num_folds = min(MOST_FOLDS, int(per_class[per_class > 0].min()))
+        best = usual
+        if others and num_folds > 1:
+            folds = folds_of(known, given, num_folds)
+            errors = {pair: self.fold_error(graph, known, given, folds, *pair) for pair in (usual, *others)}
+            standard_error = (errors[usual] * (1 - errors[usual]) / len(known)) ** 0.5
+            other = min(others, key=errors.__getitem__)
+            best = other if errors[other] < errors[usual] - standard_error else usual
+        left_open = {"n_neighbors": options.n_neighbors, "alpha": options.alpha}
+        values = dict(zip(left_open, map(float, best), strict=True))
+        self.chosen = {name: values[name] for name, value in left_open.items() if value is None}
+        return best
+
+    def fold_error(
+        self,
+        graph: NeighborGraph,
+        known: NDArray[np.int64],
+        given: Array,
+        folds: NDArray[np.int64],
+        n_neighbors: int,
+        alpha: float,
+    ) -> float:
+        """Share of the labeled images that the labels of the other folds get wrong, or do not reach."""
+        num_classes, is_fold = given.shape[1], folds[:, None] == np.arange(folds.max() + 1)  # (n, folds)
+        # One column per fold and class: the labels of that fold alone. F is linear in them.
+        by_fold = (is_fold[:, :, None] * given[:, None]).reshape(len(known), -1)
+        similarity = normalized(graph.weights(n_neighbors, "equal"))
+        arrived = self.spread(similarity, alpha, on_all_nodes(graph.num_nodes, known, by_fold))[known]
+        arrived = arrived.reshape(len(known), -1, num_classes)  # (n, folds, K)
+        from_others = np.where(is_fold[:, :, None], 0.0, arrived).sum(axis=1)
+        is_right = from_others.any(axis=1) & (from_others.argmax(axis=1) == given.argmax(axis=1))
+        return float(1 - is_right.mean())
 
 
-class Nearest:
-    """Finds which rows (n, P) are nearest to others by Euclidean distance.
-
-    Candidates come from a product of matrices in float32, which is what takes the time; of these, float64 distances
-    choose.
-    """
-
-    def __init__(self, rows: Array, count: int):
-        self._rows, self._count = rows, count
-        self._center = torch.from_numpy(rows.mean(axis=0)).float()  # between centered rows fewer digits are lost
-        self._single = torch.from_numpy(rows).float().sub_(self._center)
-        self._half_squares = self._single.square().sum(dim=1) / 2
-
-    def __call__(self, others: Array) -> NDArray[np.int64]:
-        """Find the nearest rows of each of the others (m, P), nearest first: (m, count) indices of rows."""
-        num_candidates = min(self._count + SPARE_CANDIDATES, len(self._rows))
-        found = np.empty((len(others), self._count), dtype=np.int64)
-        for start in range(0, len(others), CHUNK):
-            chunk = others[start : start + CHUNK]
-            closeness = torch.from_numpy(chunk).float().sub_(self._center) @ self._single.T - self._half_squares
-            candidates = closeness.topk(num_candidates, dim=1).indices.numpy()
-            pairs = zip(candidates, chunk, strict=True)
-            exact = np.stack([np.square(self._rows[index] - row).sum(axis=1) for index, row in pairs])
-            order = np.lexsort((candidates, exact), axis=1)[:, : self._count]
-            found[start : start + CHUNK] = np.take_along_axis(candidates, order, axis=1)
-        return found
+def folds_of(known: NDArray[np.int64], given: Array, num_folds: int) -> NDArray[np.int64]:
+    """Deal the labeled images of each class out to the folds, in the order of their nodes: the fold of each (n,)."""
+    folds = np.empty(len(known), dtype=np.int64)
+    for label in np.unique(given.argmax(axis=1)):
+        (members,) = np.nonzero(given[:, label])
+        folds[members[np.argsort(known[members])]] = np.arange(len(members)) % num_folds
+    return folds

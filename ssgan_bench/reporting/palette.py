@@ -54,6 +54,7 @@ KNOWN = {
     "ssgan_consistency": _look(RED, "P"),
     "consistency_only": _look(PINK, "v"),
     "label_spreading": _look(SKY, "X"),
+    "poisson_learning": _look(ORANGE, "D"),
     "logistic_regression": _look(PINK, "s"),
     # feature_matching
     "adversarial_only": _look(GRAY, "^"),

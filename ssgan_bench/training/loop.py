@@ -9,7 +9,7 @@ of a random generator: given to `train` again, it leads to the same losses and w
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class Snapshot:
     state: Callable[[], State] | None
     """Where training stands, for `train` to continue from; its tensors are the networks' own, so save or copy them
     before the next snapshot. None for a method without steps."""
+    reached: Callable[[Tensor], Tensor] | None = None
+    """(B, C, H, W) float in [-1, 1] -> whether any label reached the image, (B,) bool; None for a method whose labels
+    reach every image."""
+    chosen: dict[str, float] = field(default_factory=dict)
+    """Options that a fit chose itself, by their names in the configuration of the method."""
 
 
 def update(optimizer: Adam, network: nn.Module, parts: Iterable[Losses]) -> Losses:
@@ -276,9 +281,10 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     clock = Clock(batches.images.device)
     labeled, labels, unlabeled = batches.whole_sets()
     clock.lap("setup")
-    classify = method.fit(labeled, labels, unlabeled)
+    fitted = method.fit(labeled, labels, unlabeled)
     clock.lap("train")
-    seconds = {"warmup": 0.0, **clock.seconds}
+    # What an earlier run in this process had made for both counts as if this one had made it.
+    seconds = {"warmup": 0.0, **clock.seconds, "train": clock.seconds["train"] + method.shared_seconds}
     return Snapshot(
         step=0,
         epoch=0.0,
@@ -286,9 +292,11 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
         seconds=seconds,
         warmup_steps=0,
         is_final=True,
-        classify=classify,
+        classify=fitted.classify,
         sample=None,
         state=None,
+        reached=fitted.reached,
+        chosen=method.chosen,
     )
 
 

@@ -24,7 +24,7 @@ from ssgan_bench.methods.ssgan import Ssgan
 from ssgan_bench.training.loop import DivergedError, evaluation_steps, train, update
 from ssgan_bench.training.optimizer import learning_rate_at
 
-CLASSICAL = pytest.mark.parametrize("name", ["label_spreading", "logistic_regression"])
+CLASSICAL = pytest.mark.parametrize("name", ["label_spreading", "poisson_learning", "logistic_regression"])
 ARTICLE, IMPROVED, SUPERVISED = {"preset": "article"}, {"preset": "improved_gan"}, {"name": "supervised"}
 METHODS = pytest.mark.parametrize("method", [SUPERVISED, ARTICLE, IMPROVED], ids=["supervised", "article", "improved"])
 

@@ -71,7 +71,9 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     def fit_rows(self: LabelSpreading, *sets: Any) -> Any:
         assert [len(rows) for rows in sets] == [20, 20, 100]
         seconds[0] += 1.0
-        return original(self, *sets)
+        fitted = original(self, *sets)
+        self.shared_seconds = 3.0
+        return fitted
 
     monkeypatch.setattr(LabelSpreading, "fit_rows", fit_rows)
     monkeypatch.setattr(estimate_module, "_now", lambda device: seconds[0])
@@ -81,8 +83,26 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     arm = cost.arms["label_spreading, data.num_labels = 20"]
     assert (arm.step_ms, arm.steps) == (None, 0)
     sorting = 2000  # images more to compare an image with would take as long as choosing among its candidates
-    assert arm.run_seconds == pytest.approx(1100 * (1100 + sorting) / (120 * (120 + sorting)))
+    solved, searched = 1100 / 120, 1100 * (1100 + sorting) / (120 * (120 + sorting))
+    assert arm.run_seconds == pytest.approx(1.0 * solved + 3.0 * searched)
     assert arm.fit_mib == pytest.approx(1100 * 256 * 8 * 2 / 2**20)
+
+
+def test_a_graph_that_an_earlier_arm_was_timed_with_is_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssgan_bench.methods.neighbor_graph import NeighborGraph
+
+    made: list[NeighborGraph] = []
+    original = NeighborGraph.__init__
+
+    def spied(self: NeighborGraph, *given: Any) -> None:
+        made.append(self)
+        original(self, *given)
+
+    monkeypatch.setattr(NeighborGraph, "__init__", spied)
+    plan = make_plan(read_study(STUDY), "x", "quick", {"data.num_labels": [20, 50]}, seeds=1)
+    cells = tuple(cell for cell in plan.cells if cell.arm == "label_spreading")
+    estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
+    assert len(made) == 2
 
 
 def test_a_fit_by_iterations_is_reckoned_with_those_that_real_images_need(monkeypatch: pytest.MonkeyPatch) -> None:
