@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from tiny_runs import networks_of, tiny_config, tiny_trainer
 
 from ssgan_bench.networks import products
-from ssgan_bench.training import loop
 
 METHODS = [{"name": "supervised"}, {"preset": "article"}, {"preset": "improved_gan"}]
 NO_DROPOUT = {"dropout": 0.0}
@@ -70,19 +69,6 @@ def test_convolutions_as_products_change_rounding_alone(monkeypatch, channels_la
     assert all(answers)
 
 
-def test_large_networks_are_channels_last_on_a_cpu_unasked():
-    large = tiny_config(method={"preset": "article"}, network={"width": 64}, data={"image_size": 64})
-    assert not tiny_trainer(large).method.discriminator.conv4.weight.is_contiguous()
-    assert not loop._faster_channels_last(large, torch.device("cuda"))
-    for network, image_size in (
-        ({"width": 63}, 64),
-        ({"width": 64}, 32),
-        ({"width": 64, "normalization": "weight"}, 64),
-    ):
-        other = tiny_config(network=network, data={"image_size": image_size})
-        assert tiny_trainer(other).method.discriminator.conv4.weight.is_contiguous()
-
-
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_bfloat16_passes_are_close_and_all_that_stays_is_float32(method):
     average = {"weight_average": 0.9}
@@ -128,6 +114,18 @@ def test_reusing_features_saves_the_pass_of_the_real_images():
         passes[reuse] = sizes
     batch_size = trainer.config.train.batch_size
     assert passes[False] == [*passes[True], batch_size]
+
+
+def test_bfloat16_passes_have_their_gradients_added_in_float32():
+    trainer = tiny_trainer(tiny_config(method={"preset": "article"}, network=NO_DROPOUT, train={"precision": "bf16"}))
+    weights = list(trainer.method.discriminator.parameters())
+    with trainer._passes():
+        losses = trainer.method.discriminator_losses(trainer.batches(0), trainer.latent("z", 8, 0))
+    together = torch.autograd.grad(sum(losses.values()), weights, retain_graph=True)
+    of_fake = torch.autograd.grad(losses.pop("fake_loss"), weights, retain_graph=True)
+    of_real = torch.autograd.grad(sum(losses.values()), weights)
+    for total, *parts in zip(together, of_real, of_fake, strict=True):
+        assert torch.equal(total, sum(parts))
 
 
 FAST = {"precision": "bf16", "channels_last": True}
