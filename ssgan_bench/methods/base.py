@@ -5,7 +5,7 @@ The other kind, fitted once and without a network, is in classical.py.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -65,16 +65,8 @@ class NetworkMethod(Method):
         """Refuse nothing: what networks need, `RunConfig` and `Batches` have checked."""
 
     @abstractmethod
-    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
-        """Compute the terms of the discriminator's update; z (B, Z) is None without a generator.
-
-        Terms of one pass through the discriminator come together: training takes their gradients, and so frees what the
-        pass kept in memory, before it asks for those of the next.
-        """
-
     def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
-        """Compute all `discriminator_parts` at once, to look at."""
-        return {name: term for part in self.discriminator_parts(real, z) for name, term in part.items()}
+        """Compute the terms of the discriminator's update; z (B, Z) is None without a generator."""
 
     def generator_losses(self, real: RealBatch, z: Tensor) -> Losses:
         """Compute the terms of the generator's update, after the discriminator's."""

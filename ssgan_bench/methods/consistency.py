@@ -8,7 +8,6 @@ Tarvainen & Valpola 2017 (arXiv:1703.01780) for the teacher, Sohn et al. 2020 (a
 a threshold. `ssgan` has the same term as an option.
 """
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -58,10 +57,10 @@ class Consistency(NetworkMethod):
         )
         self.generator = None
 
-    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
+    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         _, logits = self.discriminator(real.images)
         losses = {"supervised_loss": cross_entropy_class_logits(logits, real.labels, real.labeled_mask)}
-        yield losses | consistency_losses(self, self.options, real, logits)
+        return losses | consistency_losses(self, self.options, real, logits)
 
     def class_logits(self, logits: Tensor) -> Tensor:
         return logits

@@ -7,7 +7,7 @@ Preset `article` is the article's system (K+1 logits with the R/F neuron first; 
 is Salimans et al. 2016, arXiv:1606.03498 (K logits, D = Z/(Z+1), feature matching only).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, ClassVar, Literal
 
@@ -135,7 +135,7 @@ class Ssgan(NetworkMethod):
             isinstance(layer, nn.BatchNorm2d | ShiftBatchNorm) for layer in self.discriminator.modules()
         )
 
-    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
+    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         assert self.generator is not None
         # The generator is not updated here, but its batch-norm statistics move; reused, its images need their graph.
         with torch.set_grad_enabled(self.options.reuse_generated_images):
@@ -147,14 +147,12 @@ class Ssgan(NetworkMethod):
             if not self._counts_generated and self.options.consistency_weight > 0:
                 with torch.no_grad():  # moves the teacher's statistics, which no other pass does
                     self.discriminator(real.images)
-            yield self._losses_on_real(real, logits_on_real) | self._losses_on_fake(logits_on_fake)
         else:
             features_on_real, logits_on_real = self.discriminator(real.images)
             if self.options.reuse_real_features:
                 self._real_features = features_on_real.detach()[real.unlabeled]
-            yield self._losses_on_real(real, logits_on_real)
             _, logits_on_fake = self._discriminate_generated(fake_images)
-            yield self._losses_on_fake(logits_on_fake)
+        return self._losses_on_real(real, logits_on_real) | self._losses_on_fake(logits_on_fake)
 
     def _losses_on_real(self, real: RealBatch, logits: Tensor) -> Losses:
         losses = {

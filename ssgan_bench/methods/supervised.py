@@ -1,6 +1,5 @@
 """Supervised only: the discriminator's trunk with K logits, trained on the labels alone. The usual baseline."""
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -30,9 +29,9 @@ class Supervised(NetworkMethod):
         )
         self.generator = None
 
-    def discriminator_parts(self, real: RealBatch, z: Tensor | None) -> Iterator[Losses]:
+    def discriminator_losses(self, real: RealBatch, z: Tensor | None) -> Losses:
         _, logits = self.discriminator(real.images)
-        yield {"supervised_loss": cross_entropy_class_logits(logits, real.labels, real.labeled_mask)}
+        return {"supervised_loss": cross_entropy_class_logits(logits, real.labels, real.labeled_mask)}
 
     def class_logits(self, logits: Tensor) -> Tensor:
         return logits

@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, C, H, W) in [-1, 1] to features (B, 8 * width) and logits (B, num_logits)."""
-        x = self.conv2(self.dropout(self.conv1(images), LEAKY_SLOPE))
+        x = self.conv2(self.dropout(F.leaky_relu(self.conv1(images), LEAKY_SLOPE, inplace=True)))
         x = self.dropout(self.norm2(F.leaky_relu(x, LEAKY_SLOPE, inplace=True)))
         x = self.dropout(self.norm3(F.leaky_relu(self.conv3(x), LEAKY_SLOPE, inplace=True)))  # (B, 4 * width, 4, 4)
         x = F.leaky_relu(self.conv4(x), LEAKY_SLOPE, inplace=True)  # no batch norm and no dropout: these are matched

@@ -3,19 +3,11 @@
 B batch, I inputs and O outputs of a dense layer.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
-
-PIECE = 2**19
-"""Elements whose dropout mask is drawn, and applied to large layers, at once; a multiple of 4, which share a word."""
-LARGE = 2**22
-"""Elements from which on a layer's dropout mask is kept as bytes."""
 
 
 def init_weights(module: nn.Module, generator: torch.Generator) -> None:
@@ -85,111 +77,24 @@ class Dropout(nn.Module):
             raise ValueError(f"dropout = {rate}: give a drop rate of at least 0 and below 1")
         self.rate, self.fast = rate, fast
 
-    def forward(self, x: Tensor, leaky_slope: float | None = None) -> Tensor:
-        """Keep the shape and dtype of x.
-
-        Args:
-            x: any shape.
-            leaky_slope: of a leaky ReLU that comes first and, like PyTorch's in place, overwrites x; None for none.
-        """
-        if self.training and self.rate > 0.0 and self._draws_masks(x):
-            return self._drop(x, leaky_slope)
-        if leaky_slope is not None:
-            x = F.leaky_relu(x, leaky_slope, inplace=True)
-        return F.dropout(x, self.rate, self.training)
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape and dtype of x."""
+        if not (self.training and self.rate > 0.0 and self._draws_masks(x)):
+            return F.dropout(x, self.rate, self.training)
+        threshold = min(round(self.rate * 2**16), 2**16 - 1)  # of the 2^16 patterns, those that drop an element
+        mask = _draw_kept(x.numel(), threshold).to(x.dtype).mul_(2**16 / (2**16 - threshold))
+        # In the order in which x lies in memory: a mask of another memory format is slow to multiply with.
+        return x * mask.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
 
     def _draws_masks(self, x: Tensor) -> bool:
         return self.fast and x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-    def _drop(self, x: Tensor, leaky_slope: float | None) -> Tensor:
-        threshold = min(round(self.rate * 2**16), 2**16 - 1)  # of the 2^16 patterns, those that drop an element
-        kept, scale = _draw_kept(x.numel(), threshold), 2**16 / (2**16 - threshold)
-        # In the order in which x lies in memory: a mask of another memory format is slow to multiply with.
-        strides = torch.empty_like(x, device="meta").stride()
-        if x.numel() >= LARGE:
-            dropped: Tensor = _DroppedInPieces.apply(x, kept, scale, strides, leaky_slope)
-            return dropped
-        if leaky_slope is not None:
-            x = F.leaky_relu(x, leaky_slope, inplace=True)
-        return x * _mask(kept, scale, x.dtype).as_strided(x.shape, strides)
 
 
 def _draw_kept(count: int, threshold: int) -> Tensor:
     """Draw which of `count` elements are kept, (count,) uint8, 0 or 1; seeded by the global generator."""
     words = np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_()))
-    kept = np.empty(count, dtype=np.bool_)
-    for piece in _pieces(count):
-        part = kept[piece]
-        bits = words.random_raw((len(part) + 3) // 4).view(np.uint16)[: len(part)]
-        np.greater_equal(bits, threshold, out=part)
-    return torch.from_numpy(kept.view(np.uint8))  # PyTorch converts bytes faster than truth values
-
-
-def _mask(kept: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    return kept.to(dtype).mul_(scale)
-
-
-class _DroppedInPieces(torch.autograd.Function):
-    """Dropout of a large layer, after a leaky ReLU or not; its mask stays a byte per element until the backward pass.
-
-    As numbers the masks would be a third of what a pass of the article's discriminator keeps for its backward pass, and
-    the output of its leaky ReLU before dropout a fifth: what the gradient needs of it are the signs where nothing was
-    dropped, which the result has, so it is overwritten. Pieces stay in the last cache. Smaller layers are slower
-    this way (LOG.md).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        kept: Tensor,
-        scale: float,
-        strides: tuple[int, ...],
-        leaky_slope: float | None,
-    ) -> Tensor:
-        """Keep the shape and dtype of x; elements of `kept` and of the result are in the order of `strides`."""
-        overwrites = leaky_slope is not None and x.stride() == strides
-        result = x if overwrites else torch.empty_strided(x.shape, strides, dtype=x.dtype)
-        if x.stride() != strides:
-            x = result.copy_(x)
-        source, target = _in_memory_order(x), _in_memory_order(result)
-        for piece in _pieces(len(target)):
-            part = source[piece]
-            if leaky_slope is not None:
-                part = F.leaky_relu(part, leaky_slope, inplace=True)
-            torch.mul(part, _mask(kept[piece], scale, x.dtype), out=target[piece])
-        if overwrites:
-            ctx.mark_dirty(result)
-        ctx.mask, ctx.leaky_slope = (kept, scale, strides), leaky_slope
-        ctx.save_for_backward(*([] if leaky_slope is None else [result]))
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return a gradient in the memory order in which the plain layers would: what follows sums in that order."""
-        gradient, (kept, scale, strides) = gradients[0], ctx.mask
-        ctx.mask = None  # or it would live as long as the losses
-        result = torch.empty_strided(gradient.shape, strides, dtype=gradient.dtype)
-        source = gradient if gradient.stride() == strides else result.copy_(gradient)
-        source, target = _in_memory_order(source), _in_memory_order(result)
-        signs = [_in_memory_order(saved) for saved in ctx.saved_tensors]
-        for piece in _pieces(len(target)):
-            part = torch.mul(source[piece], _mask(kept[piece], scale, source.dtype), out=target[piece])
-            if signs:
-                torch.ops.aten.leaky_relu_backward.grad_input(
-                    part, signs[0][piece], ctx.leaky_slope, True, grad_input=part
-                )
-        if not signs and result.stride() != gradient.stride():
-            result = torch.empty_like(gradient).copy_(result)
-        return result, None, None, None, None
-
-
-def _in_memory_order(x: Tensor) -> Tensor:
-    return x.as_strided((x.numel(),), (1,))
-
-
-def _pieces(count: int) -> Iterator[slice]:
-    return (slice(start, start + PIECE) for start in range(0, count, PIECE))
+    bits = words.random_raw((count + 3) // 4).view(np.uint16)[:count]
+    return torch.from_numpy((bits >= threshold).view(np.uint8))  # PyTorch converts bytes faster than truth values
 
 
 class WeightNormLinear(nn.Module):

@@ -8,7 +8,7 @@ networks are in evaluation mode while the caller holds the snapshot. For the sam
 of a random generator: given to `train` again, it leads to the same losses and weights, on a CPU bit by bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ from ssgan_bench.data.batches import Batches, RealBatch, images_at_once
 from ssgan_bench.methods.base import Losses, Method, NetworkMethod, build_method, initialize, with_statistics_of
 from ssgan_bench.methods.classical import ClassicalMethod
 from ssgan_bench.seeding import generator, seed_layers
-from ssgan_bench.training.allocator import surplus_of_this_process
 from ssgan_bench.training.averaging import WeightAverage
 from ssgan_bench.training.clock import Clock
 from ssgan_bench.training.optimizer import Adam, learning_rate_at, make_optimizer
@@ -68,23 +67,14 @@ class Snapshot:
     """Options that a fit chose itself, by their names in the configuration of the method."""
 
 
-def update(optimizer: Adam, network: nn.Module, parts: Iterable[Losses]) -> Losses:
-    """Take one gradient step of `network` alone on the sum of the terms of all parts; returns them detached.
-
-    The gradient of each part is added before the next is asked for. On a CPU, what a part's passes freed may be given
-    back to the system before the gradients, for which most memory is needed at once.
-    """
-    terms: Losses = {}
-    for losses in parts:
-        total = torch.stack(list(losses.values())).sum()
-        if total.device.type == "cpu":
-            surplus_of_this_process.give_back()
-        # Naming the inputs keeps autograd from computing gradients of the other network's weights.
-        torch.autograd.backward(total, inputs=list(network.parameters()))
-        terms |= {name: term.detach() for name, term in losses.items()}
+def update(optimizer: Adam, network: nn.Module, losses: Losses) -> Losses:
+    """Take one gradient step of `network` alone on the sum of the terms; returns them detached."""
+    total = torch.stack(list(losses.values())).sum()
+    # Naming the inputs keeps autograd from computing gradients of the other network's weights.
+    torch.autograd.backward(total, inputs=list(network.parameters()))
     optimizer.step()
     optimizer.zero_grad()
-    return terms
+    return {name: term.detach() for name, term in losses.items()}
 
 
 class Trainer:
@@ -150,8 +140,11 @@ class Trainer:
         return [net for net in (self.method.discriminator, self.method.generator) if net is not None]
 
     def _passes(self) -> torch.autocast:
-        """A context in which convolutions and matrix products have the configured precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed)
+        """A context in which convolutions and matrix products have the configured precision.
+
+        Passes share no converted weights, so that the gradients of several are added in float32.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False)
 
     def latent(self, name: str, count: int, step: int) -> Tensor:
         """Draw z (count, Z) of the named stream on the device."""
@@ -184,22 +177,14 @@ class Trainer:
 
     def _update_networks(self, real: RealBatch, z: Tensor | None) -> Losses:
         method = self.method
-        parts = method.discriminator_parts(real, None if z is None else z[0])
-        terms = update(self.optimizers[0], method.discriminator, self._in_passes(parts))
+        with self._passes():
+            losses = method.discriminator_losses(real, None if z is None else z[0])
+        terms = update(self.optimizers[0], method.discriminator, losses)
         if method.generator is not None and z is not None:
             with self._passes():
                 losses = method.generator_losses(real, z[-1])
-            terms |= update(self.optimizers[1], method.generator, [losses])
+            terms |= update(self.optimizers[1], method.generator, losses)
         return terms
-
-    def _in_passes(self, parts: Iterator[Losses]) -> Iterator[Losses]:
-        """Compute each part in the configured precision, but not what is done with it in between."""
-        while True:
-            with self._passes():
-                losses = next(parts, None)
-            if losses is None:
-                return
-            yield losses
 
     def set_training(self, training: bool) -> None:
         """Switch dropout, noise and batch statistics on or off."""

@@ -4,9 +4,6 @@ A timed call does 20 steps of narrow networks, one of the article's on a CPU, an
 step and a quarter of a call come before and are saved apart. Calls of the plain reference alternate with the timed
 ones; the ratio is the median over the pairs. A second trainer takes the same steps untimed and without a CUDA graph,
 with the same losses.
-
-The plain reference is another program, with memory of its own in this process, which may therefore become twice as
-large before it gives free memory back; alone, the timed steps give nothing back (LOG.md).
 """
 
 import gc
@@ -23,8 +20,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from workloads import CPU_STEPS, CUDA_STEPS, NUM_CLASSES, Workload, make_config, make_data, make_trainer
 
 from ssgan_bench.methods.base import Losses
-from ssgan_bench.training import loop
-from ssgan_bench.training.allocator import LARGE, Surplus
 from ssgan_bench.training.loop import Trainer
 
 
@@ -63,7 +58,7 @@ def assert_as_untimed(history: list[Losses], untimed: Trainer) -> None:
 
 
 @pytest.mark.parametrize("workload", as_parameters([*CPU_STEPS, *CUDA_STEPS]))
-def test_training_step(benchmark: BenchmarkFixture, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_step(benchmark: BenchmarkFixture, workload: Workload) -> None:
     trainer = make_trainer(workload)
     device, count, warmup_steps = workload.device, workload.steps_per_call, workload.warmup_steps
     history: list[Losses] = []
@@ -88,7 +83,6 @@ def test_training_step(benchmark: BenchmarkFixture, workload: Workload, monkeypa
     peak_memory_mib = memory.mib()
     if workload.has_plain:  # not before: its memory is none of ours
         plain = warmed_up_plain(workload)
-        monkeypatch.setattr(loop, "surplus_of_this_process", Surplus(2 * LARGE))
     timed = synchronized(many_steps, device, device_ms)
     benchmark.pedantic(timed, setup=before_each_call, rounds=workload.calls, iterations=1)
     untimed = make_trainer(replace(workload, cuda_graph=False))

@@ -235,7 +235,7 @@ def test_three_rounds_with_scattered_labels_agree_with_the_articles_equations():
     batches = [(scattered(trainer.batches(step)), trainer.latent("z", BATCH, step)) for step in range(ROUNDS)]
     history = []
     for real, z in batches:
-        terms = update(optimizers[0], method.discriminator, method.discriminator_parts(real, z))
-        terms |= update(optimizers[1], method.generator, [method.generator_losses(real, z)])
+        terms = update(optimizers[0], method.discriminator, method.discriminator_losses(real, z))
+        terms |= update(optimizers[1], method.generator, method.generator_losses(real, z))
         history.append({name: term.item() for name, term in terms.items()})
     assert_rounds_agree(trainer, start, batches, history)

@@ -144,14 +144,6 @@ def test_discriminator_terms_of_the_softmax_head_are_one_softmax():
     assert torch.equal(method.class_logits(on_real), on_real[:, 1:])
 
 
-def test_each_pass_of_the_discriminator_is_a_part_of_its_update():
-    separate, real = make()
-    joint, _ = make(real_and_fake="joint")
-    on_real, on_fake = ["supervised_loss", "real_loss"], ["fake_loss"]
-    assert [list(part) for part in separate.discriminator_parts(real, Z)] == [on_real, on_fake]
-    assert [list(part) for part in joint.discriminator_parts(real, Z)] == [on_real + on_fake]
-
-
 def test_joint_batches_change_batch_statistics_alone():
     separate, real = make()
     joint, _ = make(real_and_fake="joint")

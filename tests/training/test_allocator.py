@@ -5,10 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from tiny_runs import tiny_config, tiny_trainer
-
-from ssgan_bench.training import allocator
 
 FAULTS = """
 import resource, sys
@@ -39,49 +35,6 @@ def test_large_tensors_reuse_the_memory_of_freed_ones():
     if returned == 0:
         pytest.skip("this system does not count page faults, or has another allocator")
     assert 10 * page_faults("kept") < returned
-
-
-SURPLUS = """
-import os, sys
-import torch
-from ssgan_bench.training.allocator import STATM, Surplus, keep_freed_memory
-
-MIB = 2**20
-if not keep_freed_memory() or not STATM.exists():
-    sys.exit(3)
-
-
-def resident():
-    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
-
-
-surplus = Surplus(large=(resident() + 400) * MIB, growth=400 * MIB)
-print(surplus.give_back())  # not large
-large, post = torch.ones(800 * MIB // 4), torch.ones(1000)  # what stays, above: the heap's end is not free
-del large
-before = resident()
-print(surplus.give_back(), before - resident() > 700, surplus.give_back())
-large = torch.ones(800 * MIB // 4)
-print(surplus.give_back(), before - resident() < 100, surplus.give_back())  # nothing is free, and it stops asking
-"""
-
-
-def test_a_process_gives_back_what_it_keeps_free_once_that_is_much():
-    done = subprocess.run([sys.executable, "-c", SURPLUS], capture_output=True, text=True, check=False)
-    if done.returncode == 3:
-        pytest.skip("the C library is not glibc, or the system not Linux")
-    assert done.stdout.split() == ["False", *["True", "True", "False"] * 2], done.stderr
-
-
-def test_a_step_on_a_cpu_gives_back_what_is_much_before_the_gradients_of_each_part(monkeypatch):
-    events = []
-    backward = torch.autograd.backward
-    monkeypatch.setattr(allocator.Surplus, "give_back", lambda surplus: events.append("given back"))
-    monkeypatch.setattr(
-        torch.autograd, "backward", lambda *args, **rest: (events.append("gradients"), backward(*args, **rest))
-    )
-    tiny_trainer(tiny_config(method={"preset": "article"})).step(0)
-    assert events == ["given back", "gradients"] * 3  # real and generated images of one update, and the other update
 
 
 EPOCHS = """

@@ -116,6 +116,18 @@ def test_reusing_features_saves_the_pass_of_the_real_images():
     assert passes[False] == [*passes[True], batch_size]
 
 
+def test_bfloat16_passes_have_their_gradients_added_in_float32():
+    trainer = tiny_trainer(tiny_config(method={"preset": "article"}, network=NO_DROPOUT, train={"precision": "bf16"}))
+    weights = list(trainer.method.discriminator.parameters())
+    with trainer._passes():
+        losses = trainer.method.discriminator_losses(trainer.batches(0), trainer.latent("z", 8, 0))
+    together = torch.autograd.grad(sum(losses.values()), weights, retain_graph=True)
+    of_fake = torch.autograd.grad(losses.pop("fake_loss"), weights, retain_graph=True)
+    of_real = torch.autograd.grad(sum(losses.values()), weights)
+    for total, *parts in zip(together, of_real, of_fake, strict=True):
+        assert torch.equal(total, sum(parts))
+
+
 FAST = {"precision": "bf16", "channels_last": True}
 
 

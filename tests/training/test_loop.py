@@ -220,37 +220,14 @@ def test_each_update_changes_one_networks_weights_and_both_networks_statistics(u
     trainer = tiny_trainer(tiny_config(method=ARTICLE, network={"dropout": 0.0}))
     method, real, z = trainer.method, trainer.batches(0), trainer.latent("z", 8, 0)
     before = [weights_and_statistics(network) for network in networks_of(trainer)]
-    parts = [method.generator_losses(real, z)] if updated else method.discriminator_parts(real, z)
-    update(trainer.optimizers[updated], networks_of(trainer)[updated], parts)
+    losses = (method.generator_losses if updated else method.discriminator_losses)(real, z)
+    update(trainer.optimizers[updated], networks_of(trainer)[updated], losses)
     after = [weights_and_statistics(network) for network in networks_of(trainer)]
     for number, ((old, old_statistics), (new, new_statistics)) in enumerate(zip(before, after, strict=True)):
         assert changed(old, new) == {number == updated}
         assert changed(old_statistics, new_statistics) == {True}
     other = networks_of(trainer)[1 - updated]
     assert all(weight.grad is None for weight in other.parameters())  # nor does it compute them
-
-
-def test_an_update_sums_its_parts_and_forgets_each_before_the_next():
-    network = torch.nn.Linear(3, 1)
-    gradients = []
-
-    class Optimizer:
-        def step(self):
-            gradients.append(network.weight.grad.clone())
-
-        def zero_grad(self):
-            network.zero_grad()
-
-    def parts():
-        for factor in (2.0, 3.0):
-            loss = (factor * network.weight.square()).sum()
-            yield {f"times {factor}": loss}
-            with pytest.raises(RuntimeError, match="a second time"):  # what its gradient needs is gone
-                loss.backward()
-
-    terms = update(Optimizer(), network, parts())
-    assert terms.keys() == {"times 2.0", "times 3.0"}
-    torch.testing.assert_close(gradients, [10 * network.weight.detach()])
 
 
 def test_the_generator_learns_from_the_updated_discriminator():
