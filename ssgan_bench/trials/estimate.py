@@ -23,7 +23,8 @@ from ssgan_bench.records.schema import Cell, StudyPlan
 from ssgan_bench.seeding import generator, make_deterministic, numpy_generator
 from ssgan_bench.training.allocator import keep_freed_memory
 from ssgan_bench.training.loop import Trainer
-from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
+from ssgan_bench.trials.outcome import peak_memory_mib
+from ssgan_bench.trials.run import NUM_SAMPLES
 
 TIMED_SECONDS = 1.0
 TIMED_IMAGES = 2000
