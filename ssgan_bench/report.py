@@ -143,7 +143,10 @@ def _report(arguments: Sequence[str]) -> int:
     if folder is None:
         result = render(options.from_evidence, options.to)
     else:
-        result = write_report(RecordStore(folder), options.out / "reports" / options.name / options.preset)
+        store = RecordStore(folder)
+        for line in store.damaged().values():
+            print(line)
+        result = write_report(store, options.out / "reports" / options.name / options.preset)
     print(f"{result.answer}\n\n{result.main_table}\n\n{result.index}")
     return 0
 

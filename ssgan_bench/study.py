@@ -267,10 +267,12 @@ def _search(
 
 def _execute(spec: "WorkerSpec", num_workers: int) -> "Progress | int":
     """Run a plan behind one progress bar; returns the counts, or an exit code where it was interrupted."""
+    from ssgan_bench.trials.announce import print_damaged
     from ssgan_bench.trials.coordinator import FatalError, run_plan
     from ssgan_bench.trials.progress import ProgressDisplay
 
     store, ids, folder = spec.store(), spec.ids(), spec.folder
+    print_damaged(store)
     try:
         with ProgressDisplay(len(ids)) as display:
             return run_plan(spec, num_workers, display)

@@ -78,6 +78,10 @@ class DeviceData:
         """Images and labels that `splits.validation` points to."""
         return self._subset(splits.validation)
 
+    def labeled_set(self, splits: Splits, every: int) -> tuple[Tensor, Tensor]:
+        """Images and labels that each `every`-th of `splits.labeled` points to, from the first on."""
+        return self._subset(splits.labeled[::every])
+
     def images_outside_test(self, splits: Splits) -> Tensor:
         """All real images with a label that are no test images, for the floor of sample quality."""
         index = np.arange(self.num_labeled_images)

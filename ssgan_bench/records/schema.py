@@ -3,11 +3,26 @@
 Rates are in [0, 1]; percent appears only in rendered tables. A quantity that was not measured is None, never a number.
 """
 
-from typing import Annotated, Any, Literal
+from collections import Counter
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ssgan_bench.config import Frozen, digest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _in_range(metrics: dict[str, float]) -> dict[str, float]:
+    """Refuse a metric that cannot be: all are at least 0, and all but the negative log-likelihood at most 1."""
+    for name, value in metrics.items():
+        if value < 0 or (value > 1 and name != "nll"):
+            raise ValueError(f"{name} = {value}: outside its range")
+    return metrics
+
+
+Metrics: TypeAlias = Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], AfterValidator(_in_range)]
 
 
 class ArmInfo(Frozen):
@@ -131,7 +146,7 @@ class CurvePoint(Frozen):
     """Distinct images whose labels the steps so far have used."""
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
-    validation: dict[str, float]
+    validation: Metrics
     """error_rate, nll, ece on the validation set; empty when there is none."""
 
 
@@ -164,9 +179,12 @@ class Timing(Frozen):
     """train_seconds per step after the warm-up; None without such steps, or where a GPU was shared in turns."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
+    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Processor time of all threads of the process during the run; of one that took turns, in its turns."""
     peak_memory_mib: float | None
-    """Peak device memory on a GPU, None where it was shared in turns; peak resident memory of the process so far on a
-    CPU."""
+    """Most memory during the run: allocated on the device on a GPU; resident on a CPU, with what the process held when
+    the run began (libraries, the data set) but not the peaks of runs before it. None where runs took turns in a process
+    and where the system cannot tell (macOS): never the peak of the process."""
 
 
 class SampleDistances(Frozen):
@@ -197,6 +215,40 @@ class SampleQuality(Frozen):
     """The same of as many real images that are no test images: what a perfect generator would reach."""
 
 
+class Misclassified(Frozen):
+    """The test images that the final snapshot misclassified: three lists of equal length, in the order of the index."""
+
+    index: tuple[Count, ...]
+    """Ascending; into the official test set where the data set has one, else into the data set."""
+    predicted: tuple[Count, ...]
+    """Class."""
+    confidence: tuple[Share, ...]
+    """Probability that the prediction gave it, rounded to 4 digits."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if not len(self.index) == len(self.predicted) == len(self.confidence):
+            raise ValueError("misclassified: its lists differ in length")
+        if any(a >= b for a, b in zip(self.index, self.index[1:], strict=False)):
+            raise ValueError("misclassified: indices are not ascending")
+        return self
+
+
+class TrainingSigns(Frozen):
+    """How training ended, from the run alone; the rules are in evaluation/training_signs.py."""
+
+    training_error_rate: Share
+    """Of the final snapshot on the labeled images, neither augmented nor with dropout; on 2,000 evenly spaced ones
+    where there are more."""
+    still_falling: bool | None
+    """Whether the validation error was still falling at the end; None with fewer than 4 evaluations."""
+    at_chance: bool
+    """Whether the test error is not below that of always guessing the most frequent class, at the 1 % level."""
+    collapsed: bool | None
+    """Whether the validation error ended far above its own best; None with fewer than 2 evaluations. A report also
+    calls a run collapsed whose error is far above that of its siblings."""
+
+
 class Provenance(Frozen):
     """Where and with what a run was made."""
 
@@ -217,9 +269,9 @@ class Provenance(Frozen):
 
 
 class RunRecord(Frozen):
-    """The result of one run; written once, atomically."""
+    """The result of one run; written once, atomically, with a digest of its content (see store.py)."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     protocol_version: str
     study: str
     preset: str
@@ -230,8 +282,16 @@ class RunRecord(Frozen):
     """Step at which a loss stopped being finite; only for status "diverged"."""
     error: str | None = None
     """Last line of the exception; only for status "failed"."""
-    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
-    """error_rate, nll, ece on the test set at the final snapshot; empty unless complete."""
+    metrics: Metrics = Field(default_factory=dict)
+    """error_rate, nll, ece on the test set at the final snapshot; empty unless complete, as what follows is None."""
+    confusion: tuple[tuple[Count, ...], ...] | None = None
+    """(K, K) test images by true class (rows) and predicted class (columns)."""
+    misclassified: Misclassified | None = None
+    unreached_share: Share | None = None
+    """Share of the test images that no label reached; None for a method that is not a graph's."""
+    chosen: dict[str, float] = Field(default_factory=dict)
+    """Options that the fit chose itself, e.g. {"alpha": 0.99}."""
+    training: TrainingSigns | None = None
     curves: tuple[CurvePoint, ...] = ()
     splits: SplitInfo | None = None
     timing: Timing | None = None
@@ -242,6 +302,26 @@ class RunRecord(Frozen):
     """UTC, ISO 8601."""
     sample_files: tuple[str, ...] = ()
     """5x5 sample grids (PNG), relative to the records' folder, one per evaluation, oldest first."""
+
+    @model_validator(mode="after")
+    def _predictions_agree(self) -> Self:
+        """Refuse counts that contradict each other, the error rate or the size of the test set."""
+        if (self.confusion is None) != (self.misclassified is None):
+            raise ValueError("confusion and misclassified: one of them is missing")
+        if self.confusion is None or self.misclassified is None:
+            return self
+        classes = range(len(self.confusion))
+        if any(len(row) != len(classes) for row in self.confusion):
+            raise ValueError("confusion: not square")
+        total = sum(map(sum, self.confusion))
+        wrong = {p: sum(self.confusion[t][p] for t in classes if t != p) for p in classes}
+        if Counter(self.misclassified.predicted) != Counter(wrong):
+            raise ValueError("misclassified: predicted classes differ from the counts in confusion")
+        if abs(self.metrics.get("error_rate", -1.0) * total - sum(wrong.values())) > 1e-6 * total:
+            raise ValueError("error_rate: not the share of misclassified images")
+        if self.splits is not None and (self.splits.num_test, self.splits.num_classes) != (total, len(classes)):
+            raise ValueError("confusion: not of the size of the test set or of its classes")
+        return self
 
     @property
     def is_finished(self) -> bool:

@@ -33,7 +33,7 @@ def problems(analysis: Analysis) -> tuple[Table, str]:
                 reason += f" at step {int(row['diverged_step'])}"
         elif row["status"] == "missing":
             damaged = f"{cell.cell_id}.json" in study.damaged
-            reason = "its record file cannot be read" if damaged else "not run yet, or it did not end"
+            reason = "its record file cannot be read or was changed" if damaged else "not run yet, or it did not end"
         elif row["status"] == "complete":
             reason = f"its record has no {study.metric}"
         condition = condition_of(cell.levels, study.factors)

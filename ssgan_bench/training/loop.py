@@ -9,7 +9,7 @@ of a random generator: given to `train` again, it leads to the same losses and w
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -61,6 +61,10 @@ class Snapshot:
     state: Callable[[], State] | None
     """Where training stands, for `train` to continue from; its tensors are the networks' own, so save or copy them
     before the next snapshot. None for a method without steps."""
+    reached: Callable[[Tensor], Tensor] | None = None
+    """(B, C, H, W) float in [-1, 1] -> (B,) bool, whether any label reached the image; None but for graph methods."""
+    chosen: dict[str, float] = field(default_factory=dict)
+    """Options that the fit chose itself, by name."""
 
 
 def update(optimizer: Adam, network: nn.Module, parts: Iterable[Losses]) -> Losses:

@@ -23,7 +23,8 @@ from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import DivergedError, train, train_in_turns
 from ssgan_bench.trials.checkpoint import Checkpoint, discard_checkpoint
-from ssgan_bench.trials.outcome import Outcome, metrics_of, split_info, timing_of
+from ssgan_bench.trials.outcome import Outcome, final_fields, metrics_of, split_info, timing_of
+from ssgan_bench.trials.run_cost import RunCost
 from ssgan_bench.trials.sample_quality import SampleMeter
 
 NUM_SAMPLES = 25
@@ -50,7 +51,7 @@ class CellRunner:
             torch.cuda.set_device(self._device)  # graphs and pinned memory belong to the current one
         self._device_name = torch.cuda.get_device_name(self._device) if on_gpu else cpu_name()
         self._commit = commit
-        self._shares_gpu = on_gpu and runs_at_once > 1
+        self._takes_turns = runs_at_once > 1
         self._loaded: tuple[tuple[str, int], DeviceData, SampleMeter | None] | None = None
 
     def finished_record(self, cell_id: str) -> RunRecord | None:
@@ -94,7 +95,7 @@ class CellRunner:
             status, error = "failed", f"{type(failure).__name__}: {failure}"[:2000]
             trace = traceback.format_exc().encode()
             write_atomically(self.store.folder / "failures" / f"{cell.cell_id}.txt", trace)
-            result.metrics, result.sample_quality = {}, None
+            result.final = {}
         return RunRecord(
             protocol_version=PROTOCOL_VERSION,
             study=self._plan.study,
@@ -104,14 +105,13 @@ class CellRunner:
             status=status,  # type: ignore[arg-type]
             diverged_step=diverged_step,
             error=error,
-            metrics=result.metrics,
             curves=tuple(result.curves),
             splits=result.splits,
             timing=result.timing,
-            sample_quality=result.sample_quality,
             provenance=self._provenance(config, data),
             started_at=result.started_at,
             sample_files=tuple(result.sample_files),
+            **result.final,
         )
 
     def keep(self, record: RunRecord) -> None:
@@ -167,8 +167,10 @@ class CellRunner:
     def _train_and_evaluate(
         self, config: RunConfig, data: DeviceData, meter: SampleMeter | None, cell_id: str, result: Outcome
     ) -> Iterator[None]:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
+        checkpoint = Checkpoint(self.store.folder, cell_id, config, data.sha256, self._device_name)
+        saved = checkpoint.load()
+        spent = 0.0 if saved is None else saved["cpu_seconds"]
+        cost = RunCost(self._device, takes_turns=self._takes_turns, cpu_seconds=spent)
         size = config.data.image_size
         start = time.perf_counter()
         splits = data.splits(config)
@@ -177,11 +179,12 @@ class CellRunner:
         batches = Batches(data.images, data.labels, splits, config, uses_unlabeled=uses_unlabeled)
         validation_images, validation_labels = data.validation_set(splits)
         split_seconds = time.perf_counter() - start
-        checkpoint = Checkpoint(self.store.folder, cell_id, config, data.sha256, self._device_name)
-        training_state = result.restore(checkpoint.load())
+        training_state = None if saved is None else result.restore(saved)
         for snapshot in train_in_turns(config, batches, data.num_classes, training_state):
             if snapshot is None:
+                cost.pause()
                 yield
+                cost.resume()
                 if torch.get_num_threads() != config.train.num_threads:  # another arm's turn
                     torch.set_num_threads(config.train.num_threads)
                 continue
@@ -202,18 +205,15 @@ class CellRunner:
                 png = sample_grid_png(snapshot.sample(NUM_SAMPLES))
                 result.sample_files.append(self.store.write_sample(cell_id, f"{snapshot.step:07d}", png))
             if snapshot.is_final:
-                test_images, test_labels = data.test_set(splits)
-                result.metrics = metrics_of(snapshot, test_images, test_labels, size)
+                result.final = final_fields(snapshot, data, splits, config, result.curves)
                 if meter is not None and snapshot.sample is not None:
                     others = data.images_outside_test(splits)
-                    real = meter.real_images(config.split_seed, test_images, test_labels, others)
-                    result.sample_quality = meter.measure(snapshot.sample, real)
+                    real = meter.real_images(config.split_seed, *data.test_set(splits), others)
+                    result.final["sample_quality"] = meter.measure(snapshot.sample, real)
             result.evaluation_seconds += time.perf_counter() - start
-            result.timing = timing_of(
-                snapshot, batches.images_per_step, split_seconds, result.evaluation_seconds, self._device
-            )
-            if self._shares_gpu:  # neither can be told apart from what the other runs do
-                nothing = dict.fromkeys(("step_time_ms", "images_per_second", "peak_memory_mib"))
+            result.timing = timing_of(snapshot, batches.images_per_step, split_seconds, result.evaluation_seconds, cost)
+            if self._takes_turns and self._device.type == "cuda":  # not to be told apart from what the other runs do
+                nothing = dict.fromkeys(("step_time_ms", "images_per_second"))
                 result.timing = result.timing.model_copy(update=nothing)
             if not snapshot.is_final and snapshot.state is not None:
-                checkpoint.save_if_due(functools.partial(result.to_save, snapshot.state))
+                checkpoint.save_if_due(functools.partial(result.to_save, snapshot.state, cost))
