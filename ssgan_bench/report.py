@@ -147,7 +147,7 @@ def _report(arguments: Sequence[str]) -> int:
         for line in store.damaged().values():
             print(line)
         result = write_report(store, options.out / "reports" / options.name / options.preset)
-    print(f"{result.answer}\n\n{result.main_table}\n\n{result.index}")
+    print(*(f"{part}\n\n" for part in result.in_a_terminal), result.index, sep="")
     return 0
 
 

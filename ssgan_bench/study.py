@@ -320,7 +320,7 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
         from ssgan_bench.reporting import write_report
 
         result = write_report(store, options.out / "reports" / plan.study / plan.preset)
-        print(f"\n{result.answer}\n\n{result.main_table}\n\nreport: {result.index}")
+        print("\n", *(f"{part}\n\n" for part in result.in_a_terminal), f"report: {result.index}", sep="")
     without_result = len(plan.cells) - len(progress.finished)
     if without_result:
         print(

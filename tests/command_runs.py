@@ -35,5 +35,9 @@ def main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 def with_another_digit(content: bytes) -> bytes:
-    """Change the first decimal of the test error."""
-    return re.sub(rb'(?<="metrics": {"error_rate": 0\.)\d', lambda found: b"1" if found[0] == b"2" else b"2", content)
+    """Change the first decimal of a record's test error."""
+    changed = re.sub(
+        rb'(?<="metrics": {"error_rate": 0\.)\d', lambda found: b"1" if found[0] == b"2" else b"2", content
+    )
+    assert changed != content
+    return changed

@@ -179,7 +179,7 @@ class Timing(Frozen):
     """train_seconds per step after the warm-up; None without such steps, or where a GPU was shared in turns."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
-    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    cpu_seconds: float | None = Field(default=None, ge=0)
     """Processor time of all threads of the process during the run; of one that took turns, in its turns."""
     peak_memory_mib: float | None
     """Most memory during the run: allocated on the device on a GPU; resident on a CPU, with what the process held when

@@ -3,6 +3,7 @@
 import math
 from statistics import median
 
+from ssgan_bench.reporting import signs
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Bullets, Section
 from ssgan_bench.reporting.frames import ALPHA, SEEDS_FOR_A_CLAIM, single_seed, smallest_p
@@ -21,6 +22,7 @@ def certainty(analysis: Analysis) -> Section:
         items.append("One seed: no interval, no p value, no verdict. Every number here may be chance.")
     elif rows:
         items += [*_tests(analysis), *_power(analysis), *_equivalence(analysis), *_intervals(analysis)]
+    items += signs.lines(analysis)
     if done < total:
         items.append(f"Runs without a result are listed under “Failed, diverged and missing runs” ({total - done}).")
     return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))
