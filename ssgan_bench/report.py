@@ -143,8 +143,11 @@ def _report(arguments: Sequence[str]) -> int:
     if folder is None:
         result = render(options.from_evidence, options.to)
     else:
-        result = write_report(RecordStore(folder), options.out / "reports" / options.name / options.preset)
-    print(f"{result.answer}\n\n{result.main_table}\n\n{result.index}")
+        store = RecordStore(folder)
+        for line in store.damaged().values():
+            print(line)
+        result = write_report(store, options.out / "reports" / options.name / options.preset)
+    print(*(f"{part}\n\n" for part in result.in_a_terminal), result.index, sep="")
     return 0
 
 

@@ -314,10 +314,12 @@ def _search(
 
 def _execute(spec: "WorkerSpec", num_workers: int) -> "Progress | int":
     """Run a plan behind one progress bar; returns the counts, or an exit code where it was interrupted."""
+    from ssgan_bench.trials.announce import print_damaged
     from ssgan_bench.trials.coordinator import FatalError, run_plan
     from ssgan_bench.trials.progress import ProgressDisplay
 
     store, ids, folder = spec.store(), spec.ids(), spec.folder
+    print_damaged(store)
     try:
         with ProgressDisplay(len(ids)) as display:
             return run_plan(spec, num_workers, display)
@@ -365,7 +367,7 @@ def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: s
         from ssgan_bench.reporting import write_report
 
         result = write_report(store, options.out / "reports" / plan.study / plan.preset)
-        print(f"\n{result.answer}\n\n{result.main_table}\n\nreport: {result.index}")
+        print("\n", *(f"{part}\n\n" for part in result.in_a_terminal), f"report: {result.index}", sep="")
     without_result = len(plan.cells) - len(progress.finished)
     if without_result:
         print(

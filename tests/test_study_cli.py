@@ -12,13 +12,15 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_runs import ENVIRONMENT, TIMEOUT, command, command_line, main
+from command_runs import ENVIRONMENT, TIMEOUT, command, command_line, main, with_another_digit
 
 from ssgan_bench import study
+from ssgan_bench.config import digest
 from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials.presence import Presence
@@ -149,11 +151,12 @@ def test_an_interrupt_before_anything_runs_is_one_line(
     )
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[:100], with_another_digit], ids=["cut off", "a digit"])
 def test_a_damaged_record_and_an_emptied_database_cost_one_run_shown_as_one_bar(
-    tiny: str, finished: tuple[Path, list[str]], out: Path
+    damage: Callable[[bytes], bytes], tiny: str, finished: tuple[Path, list[str]], out: Path
 ) -> None:
     victim = sorted((folder_of(out) / "records").iterdir())[1]
-    victim.write_bytes(victim.read_bytes()[:100])
+    victim.write_bytes(damage(victim.read_bytes()))
     (folder_of(out) / "optuna.db").write_bytes(b"")
     before = files(out)
     code, lines = on_a_terminal(command_line(tiny, out))
@@ -162,6 +165,7 @@ def test_a_damaged_record_and_an_emptied_database_cost_one_run_shown_as_one_bar(
     others = {name for name in before if name.startswith("runs/tiny/quick/records/") and victim.name not in name}
     assert len(others) == 3
     assert all(files(out)[name] == before[name] for name in others)
+    assert len([line for line in lines if line.startswith(f"  {victim}: ")]) == 1
     bars = [line for line in lines if " % [" in line]
     assert len(bars) == 1  # written over and over, with carriage returns
     assert "4 of 4 done" in bars[0].split("\r")[-1]
@@ -402,6 +406,7 @@ def test_listing_and_help_start_without_heavy_imports(capsys: pytest.CaptureFixt
 def test_records_are_json_with_units_in_their_names(finished: tuple[Path, list[str]]) -> None:
     for path in (folder_of(finished[0]) / "records").iterdir():
         values = json.loads(path.read_bytes())
-        assert RunRecord.model_validate_json(path.read_bytes()).cell.cell_id == path.stem
+        assert values.pop("content_sha256") == digest(values)
+        assert RunRecord.model_validate_json(json.dumps(values)).cell.cell_id == path.stem
         assert 0 <= values["metrics"]["error_rate"] <= 1
-        assert {"train_seconds", "step_time_ms", "peak_memory_mib"} <= values["timing"].keys()
+        assert {"train_seconds", "step_time_ms", "cpu_seconds", "peak_memory_mib"} <= values["timing"].keys()

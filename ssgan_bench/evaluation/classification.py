@@ -31,6 +31,20 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Iterator[tuple[str
     yield "ece", expected_calibration_error(confidence, correct)
 
 
+def confusion(logits: Tensor, labels: Tensor) -> Tensor:
+    """Count images by class: (K, K) int64, rows by label, columns by prediction; logits (N, K), labels (N,)."""
+    num_classes, labels = logits.shape[1], labels.cpu()
+    counts = torch.bincount(labels * num_classes + logits.argmax(dim=1), minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def wrong_predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions (W,) in ascending order, predicted classes (W,) and their probabilities (W,) float64 of the errors."""
+    confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
+    wrong = (predicted != labels.cpu()).nonzero()[:, 0]
+    return wrong, predicted[wrong], confidence[wrong]
+
+
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
     """Mean distance between confidence and accuracy over equally wide bins, weighted by their counts.
 

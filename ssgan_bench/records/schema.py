@@ -3,11 +3,26 @@
 Rates are in [0, 1]; percent appears only in rendered tables. A quantity that was not measured is None, never a number.
 """
 
-from typing import Annotated, Any, Literal
+from collections import Counter
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ssgan_bench.config import Frozen, Kind, digest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _in_range(metrics: dict[str, float]) -> dict[str, float]:
+    """Refuse a metric that cannot be: all are at least 0, and all but the negative log-likelihood at most 1."""
+    for name, value in metrics.items():
+        if value < 0 or (value > 1 and name != "nll"):
+            raise ValueError(f"{name} = {value}: outside its range")
+    return metrics
+
+
+Metrics: TypeAlias = Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], AfterValidator(_in_range)]
 
 
 class ArmInfo(Frozen):
@@ -133,7 +148,7 @@ class CurvePoint(Frozen):
     """Distinct images whose labels the steps so far have used."""
     losses: dict[str, float]
     """Mean of each weighted loss term over the steps since the last point, e.g. {"supervised_loss": ...}."""
-    validation: dict[str, float]
+    validation: Metrics
     """error_rate, nll, ece on the validation set; empty when there is none."""
 
 
@@ -153,6 +168,11 @@ class SplitInfo(Frozen):
     validation_digest: str
     test_digest: str
 
+    @property
+    def num_evaluated(self) -> int:
+        """Images that the record's metrics are of."""
+        return self.num_validation if self.evaluated_on == "validation" else self.num_test
+
 
 class Timing(Frozen):
     """Wall-clock parts of a run; of one that took turns with others in its process, its turns."""
@@ -168,9 +188,12 @@ class Timing(Frozen):
     """train_seconds per step after the warm-up; None without such steps, or where a GPU was shared in turns."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
+    cpu_seconds: float | None = Field(default=None, ge=0)
+    """Processor time of all threads of the process during the run; of one that took turns, in its turns."""
     peak_memory_mib: float | None
-    """Peak device memory on a GPU, None where it was shared in turns; peak resident memory of the process so far on a
-    CPU."""
+    """Most memory during the run: allocated on the device on a GPU; resident on a CPU, with what the process held when
+    the run began (libraries, the data set) but not the peaks of runs before it. None where runs took turns in a process
+    and where the system cannot tell (macOS): never the peak of the process."""
 
 
 class SampleDistances(Frozen):
@@ -201,6 +224,40 @@ class SampleQuality(Frozen):
     """The same of as many real images that are no test images: what a perfect generator would reach."""
 
 
+class Misclassified(Frozen):
+    """The evaluated images that the final snapshot misclassified: three lists of equal length, in the order of the index."""
+
+    index: tuple[Count, ...]
+    """Ascending; into the data set's own test images where these were evaluated, else into its training images."""
+    predicted: tuple[Count, ...]
+    """Class."""
+    confidence: tuple[Share, ...]
+    """Probability that the prediction gave it, rounded to 4 digits."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if not len(self.index) == len(self.predicted) == len(self.confidence):
+            raise ValueError("misclassified: its lists differ in length")
+        if any(a >= b for a, b in zip(self.index, self.index[1:], strict=False)):
+            raise ValueError("misclassified: indices are not ascending")
+        return self
+
+
+class TrainingSigns(Frozen):
+    """How training ended, from the run alone; the rules are in evaluation/training_signs.py."""
+
+    training_error_rate: Share
+    """Of the final snapshot on the labeled images, neither augmented nor with dropout; on 2,000 evenly spaced ones
+    where there are more."""
+    still_falling: bool | None
+    """Whether the validation error was still falling at the end; None with fewer than 4 evaluations."""
+    at_chance: bool
+    """Whether the test error is not below that of always guessing the most frequent class, at the 1 % level."""
+    collapsed: bool | None
+    """Whether the validation error ended far above its own best; None with fewer than 2 evaluations. A report also
+    calls a run collapsed whose error is far above that of its siblings."""
+
+
 class Provenance(Frozen):
     """Where and with what a run was made."""
 
@@ -221,9 +278,9 @@ class Provenance(Frozen):
 
 
 class RunRecord(Frozen):
-    """The result of one run; written once, atomically."""
+    """The result of one run; written once, atomically, with a digest of its content (see store.py)."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     protocol_version: str
     study: str
     preset: str
@@ -234,8 +291,17 @@ class RunRecord(Frozen):
     """Step at which a loss stopped being finite; only for status "diverged"."""
     error: str | None = None
     """Last line of the exception; only for status "failed"."""
-    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
-    """error_rate, nll, ece at the final snapshot on the set that `splits.evaluated_on` names; empty unless complete."""
+    metrics: Metrics = Field(default_factory=dict)
+    """error_rate, nll, ece at the final snapshot on the set that `splits.evaluated_on` names; empty unless complete, as
+    what follows is None."""
+    confusion: tuple[tuple[Count, ...], ...] | None = None
+    """(K, K) evaluated images by true class (rows) and predicted class (columns)."""
+    misclassified: Misclassified | None = None
+    unreached_share: Share | None = None
+    """Share of the evaluated images that no label reached; None for a method that is not a graph's."""
+    chosen: dict[str, float] = Field(default_factory=dict)
+    """Options that the fit chose itself, e.g. {"alpha": 0.99}."""
+    training: TrainingSigns | None = None
     curves: tuple[CurvePoint, ...] = ()
     splits: SplitInfo | None = None
     timing: Timing | None = None
@@ -246,6 +312,26 @@ class RunRecord(Frozen):
     """UTC, ISO 8601."""
     sample_files: tuple[str, ...] = ()
     """5x5 sample grids (PNG), relative to the records' folder, one per evaluation, oldest first."""
+
+    @model_validator(mode="after")
+    def _predictions_agree(self) -> Self:
+        """Refuse counts that contradict each other, the error rate or the size of the evaluated set."""
+        if (self.confusion is None) != (self.misclassified is None):
+            raise ValueError("confusion and misclassified: one of them is missing")
+        if self.confusion is None or self.misclassified is None:
+            return self
+        classes = range(len(self.confusion))
+        if any(len(row) != len(classes) for row in self.confusion):
+            raise ValueError("confusion: not square")
+        total = sum(map(sum, self.confusion))
+        wrong = {p: sum(self.confusion[t][p] for t in classes if t != p) for p in classes}
+        if Counter(self.misclassified.predicted) != Counter(wrong):
+            raise ValueError("misclassified: predicted classes differ from the counts in confusion")
+        if abs(self.metrics.get("error_rate", -1.0) * total - sum(wrong.values())) > 1e-6 * total:
+            raise ValueError("error_rate: not the share of misclassified images")
+        if self.splits is not None and (self.splits.num_evaluated, self.splits.num_classes) != (total, len(classes)):
+            raise ValueError("confusion: not of the size of the evaluated set or of its classes")
+        return self
 
     @property
     def is_finished(self) -> bool:

@@ -109,7 +109,7 @@ class FailedTry(Frozen):
 class SearchRecord(Frozen):
     """What one trial of a search came to. Its scores choose a configuration and are no results."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     protocol_version: str
     study: str
     preset: str

@@ -1,7 +1,8 @@
 """The folder of one study's run: `plan.json`, `records/<cell>.json`, `samples/<cell>/`.
 
 A record is written once, to a temporary file that is flushed to disk and renamed, so that it is either complete or
-absent whatever kills the process.
+absent whatever kills the process. Its file ends with `content_sha256`, the digest of everything else in it as canonical
+JSON: a record whose content was changed afterwards, be it by one digit, counts as damaged.
 """
 
 import json
@@ -12,13 +13,14 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ssgan_bench.config import ConfigError
+from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.records.schema import RunRecord, StudyPlan
 from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 
 PlanT = TypeVar("PlanT", StudyPlan, SearchPlan)
 RecordT = TypeVar("RecordT", RunRecord, SearchRecord)
 
+DIGEST = "content_sha256"
 PARTIAL_FILES = ".*.part"
 """What files are called while they are written; one that a killed process left is never read."""
 
@@ -43,8 +45,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _to_json(model: BaseModel) -> bytes:
-    return (model.model_dump_json(indent=1) + "\n").encode()
+def _with_digest(record: BaseModel) -> bytes:
+    """Write a record as JSON of one line per field, so that thousands of misclassified images are no thousand lines."""
+    content = json.loads(record.model_dump_json())
+    content[DIGEST] = digest(content)
+    fields = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
+
+
+def _checked(content: bytes) -> str:
+    """The JSON of a record without its digest.
+
+    Raises:
+        ValueError: it is no JSON object, or it has another digest than it says.
+    """
+    fields = json.loads(content)
+    if not isinstance(fields, dict) or DIGEST not in fields:
+        raise ValueError(f"it has no {DIGEST}")
+    if fields.pop(DIGEST) != digest(fields):
+        raise ValueError(f"its content is not that of its {DIGEST}")
+    return json.dumps(fields)
 
 
 class _Store(Generic[PlanT, RecordT]):
@@ -78,28 +98,53 @@ class _Store(Generic[PlanT, RecordT]):
 
     def write_plan(self, plan: PlanT) -> None:
         """Store the plan, replacing the previous one."""
-        write_atomically(self.folder / "plan.json", _to_json(plan))
+        write_atomically(self.folder / "plan.json", (plan.model_dump_json(indent=1) + "\n").encode())
 
     def record(self, record_id: str) -> RecordT | None:
         """Read one record; None when it is absent or damaged (what it is about then runs again)."""
         try:
-            record = self._record_type.model_validate_json(self._record_path(record_id).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return self._read(self._record_path(record_id))
+        except (FileNotFoundError, ValueError):
             return None
-        return record if record.record_id == record_id else None
+
+    def _read(self, path: Path) -> RecordT:
+        """Read a record's file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is damaged, changed or of another version.
+        """
+        record = self._record_type.model_validate_json(_checked(path.read_bytes()))
+        if record.record_id != path.stem:
+            raise ValueError(f"it is the record of {record.record_id}")
+        return record
 
     def write_record(self, record: RecordT) -> None:
         """Store one record."""
-        write_atomically(self._record_path(record.record_id), _to_json(record))
+        write_atomically(self._record_path(record.record_id), _with_digest(record))
 
     def records(self) -> list[RecordT]:
         """Read all readable records, ordered by id."""
         found = (self.record(path.stem) for path in self._record_files())
         return [record for record in found if record is not None]
 
-    def damaged(self) -> list[str]:
-        """Name the record files that cannot be read."""
-        return [path.name for path in self._record_files() if self.record(path.stem) is None]
+    def damaged(self) -> dict[str, str]:
+        """Name the record files that cannot be read or were changed since they were written.
+
+        Returns:
+            By file name a line for the user: which file, why, and what to do.
+        """
+        found = {}
+        for path in self._record_files():
+            try:
+                self._read(path)
+            except ValueError as error:
+                reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                found[path.name] = (
+                    f"{path}: damaged or changed since it was written ({reason}); it is not used, and the same study "
+                    "command makes the run again"
+                )
+        return found
 
     def _record_files(self) -> list[Path]:
         return sorted((self.folder / "records").glob("[!.]*.json"))

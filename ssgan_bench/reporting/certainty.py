@@ -3,7 +3,7 @@
 import math
 from statistics import median
 
-from ssgan_bench.reporting import looks
+from ssgan_bench.reporting import looks, signs
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Bullets, Section
 from ssgan_bench.reporting.exact_power import detectable_effect_exact, exact_power, pairs_needed_exact
@@ -24,6 +24,7 @@ def certainty(analysis: Analysis) -> Section:
     elif rows:
         items += [*_tests(analysis), *_power(analysis), *_equivalence(analysis), *_intervals(analysis)]
     items += looks.sentences(analysis)
+    items += signs.lines(analysis)
     if done < total:
         items.append(f"Runs without a result are listed under “Failed, diverged and missing runs” ({total - done}).")
     return Section("certainty", "How sure is this?", (Bullets(tuple(items)),))

@@ -15,7 +15,8 @@ from typing import Any
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.store import RecordStore
-from ssgan_bench.reporting.evidence import METRICS, Evidence, read_evidence, write_evidence
+from ssgan_bench.reporting.evidence import Evidence, read_evidence, write_evidence
+from ssgan_bench.reporting.evidence_columns import METRICS
 from ssgan_bench.reporting.frames import ALPHA, Condition, condition_of, conditions
 from ssgan_bench.reporting.stats import Estimate, holm, mean_interval, p_floor, sign_flip_p
 from ssgan_bench.reporting.units import Seeds, by_unit

@@ -19,7 +19,8 @@ from ssgan_bench.reporting.compare_tables import (
 )
 from ssgan_bench.reporting.document import Block, Bullets, Document, Figure, Figures, Links, Section, Table, Text
 from ssgan_bench.reporting.drawing import STYLE, add_legend, legend_height, new_panel, padded
-from ssgan_bench.reporting.evidence import METRICS, csv_text
+from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.evidence_columns import METRICS
 from ssgan_bench.reporting.frames import ALPHA
 from ssgan_bench.reporting.page import replace_folder, write_document
 from ssgan_bench.reporting.palette import looks

@@ -2,7 +2,8 @@
 
 from ssgan_bench.reporting.compare import Comparison, Key
 from ssgan_bench.reporting.document import Block, Table, Text
-from ssgan_bench.reporting.evidence import METRICS, csv_text
+from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.evidence_columns import METRICS
 from ssgan_bench.reporting.units import unit_noun
 from ssgan_bench.reporting.wording import Unit, counted, estimate_text, level_text, listed, number, p_text
 

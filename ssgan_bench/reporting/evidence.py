@@ -22,18 +22,14 @@ from ssgan_bench.records.looks import Look, known_looks, read_looks
 from ssgan_bench.records.schema import (
     ArmInfo,
     FactorInfo,
-    Provenance,
     PublishedValue,
     RunRecord,
-    SampleDistances,
     SampleQuality,
-    SplitInfo,
     StudyPlan,
-    Timing,
 )
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.reporting.evidence_columns import CURVE_COLUMNS, METRICS, RUN_COLUMNS, SAMPLE_COLUMNS, SINCE_PROTOCOL_3
 
-METRICS = ("error_rate", "nll", "ece")
 MAX_PROGRESSION_BYTES = 400_000
 """Grids of one arm are shown for every evaluation only up to this size in all; else the last one alone."""
 
@@ -99,49 +95,7 @@ class Evidence:
     """Rows of the table of looks for this study and preset, as it was when the evidence was written."""
 
 
-def _columns(model: type[Frozen]) -> dict[str, str]:
-    """Column name -> "int", "float" or "str" of a flat record part."""
-    kinds = {int: "int", float: "float", float | None: "float"}
-    return {name: kinds.get(field.annotation, "str") for name, field in model.model_fields.items()}  # type: ignore[arg-type]
-
-
-RUN_COLUMNS: dict[str, str] = {
-    "split_seed": "int",
-    "model_seed": "int",
-    "cell_id": "str",
-    "config_digest": "str",
-    "status": "str",
-    "diverged_step": "int",
-    "error": "str",
-    **dict.fromkeys(METRICS, "float"),
-    **{name: kind for name, kind in _columns(SplitInfo).items() if name != "evaluated_on"},  # one for all runs
-    **_columns(Timing),
-    **_columns(Provenance),
-    "protocol_version": "str",
-    "schema_version": "int",
-    "started_at": "str",
-}
-CURVE_COLUMNS: dict[str, str] = {
-    "split_seed": "int",
-    "model_seed": "int",
-    "cell_id": "str",
-    "status": "str",
-    "step": "int",
-    "epoch": "float",
-    "kind": "str",
-    "name": "str",
-    "value": "float",
-}
-DISTANCES = tuple(SampleDistances.model_fields)
-SAMPLE_COLUMNS: dict[str, str] = {
-    "split_seed": "int",
-    "model_seed": "int",
-    "cell_id": "str",
-    **{name: kind for name, kind in _columns(SampleQuality).items() if name not in ("generated", "floor")},
-    **dict.fromkeys(DISTANCES, "float"),
-    **{f"floor_{name}": "float" for name in DISTANCES},
-}
-
+FLAGS = {"True": True, "False": False, "": None}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -186,7 +140,7 @@ def _run_row(cell: EvidenceCell, record: RunRecord | None) -> dict[str, Any]:
     identity = {"arm": cell.arm, **cell.levels, **cell.model_dump(exclude={"arm", "levels"})}
     if record is None:
         return identity | {"status": "missing"}
-    parts = (record.splits, record.timing, record.provenance)
+    parts = (record.training, record.splits, record.timing, record.provenance)
     return (
         {key: value for part in parts if part is not None for key, value in part.model_dump().items()}
         | {name: record.metrics.get(name) for name in METRICS}
@@ -196,6 +150,7 @@ def _run_row(cell: EvidenceCell, record: RunRecord | None) -> dict[str, Any]:
                 "status",
                 "diverged_step",
                 "error",
+                "unreached_share",
                 "protocol_version",
                 "schema_version",
                 "started_at",
@@ -337,17 +292,21 @@ def write_evidence(store: RecordStore, folder: Path) -> None:
 def _read_csv(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
     # Everything is read as text first: a hexadecimal id such as 12e4 must not become a number.
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if missing := [column for column in kinds if column not in frame.columns]:
-        raise ConfigError(f"{path}: no column {missing[0]!r}; write the report again from the run folder")
+    missing = [column for column in kinds if column not in frame.columns]
+    if unknown := [column for column in missing if column not in SINCE_PROTOCOL_3]:
+        raise ConfigError(f"{path}: no column {unknown[0]!r}; write the report again from the run folder")
+    frame[missing] = ""
     for column, kind in kinds.items():
         try:
             if kind == "str":
                 frame[column] = frame[column].map(unguard).astype(object)
+            elif kind == "bool":
+                frame[column] = pd.Series([FLAGS[text] for text in frame[column]], dtype=object)
             else:
                 frame[column] = pd.Series(
                     [float(text) if text else float("nan") for text in frame[column]], dtype=float
                 )
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             raise ConfigError(
                 f"{path}, column {column!r}: {error}; write the report again from the run folder"
             ) from None

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from ssgan_bench.config import ConfigError, digest
 from ssgan_bench.records.looks import NAME as LOOKS
 from ssgan_bench.records.store import RecordStore, SearchStore
+from ssgan_bench.reporting import signs
 from ssgan_bench.reporting.analysis import analyze
 from ssgan_bench.reporting.document import Document
 from ssgan_bench.reporting.drawing import to_bytes
@@ -42,6 +43,13 @@ class ReportResult:
     """A few short paragraphs, the first of which can stand alone."""
     main_table: str
     """Plain text for a terminal."""
+    signs: tuple[str, ...]
+    """A line for each sign that runs are not what their arm can do."""
+
+    @property
+    def in_a_terminal(self) -> list[str]:
+        """The answer, the main table and the signs, if there are any, each a paragraph."""
+        return [part for part in (self.answer, self.main_table, "\n".join(self.signs)) if part]
 
 
 def write_report(store: RecordStore, report_dir: Path) -> ReportResult:
@@ -92,13 +100,13 @@ def render(evidence_dir: Path, report_dir: Path, *, figures: bool = True) -> Rep
 
 
 def _report(report_dir: Path, fill_evidence: Callable[[Path], None], figures: bool = True) -> ReportResult:
-    def fill(new: Path) -> tuple[str, str]:
+    def fill(new: Path) -> tuple[str, str, tuple[str, ...]]:
         (new / "evidence").mkdir()
         fill_evidence(new / "evidence")
         return _fill(new, read_evidence(new / "evidence"), figures)
 
-    answer, table = replace_folder(report_dir, fill, has_evidence=True)
-    return ReportResult(report_dir / "index.html", answer, table)
+    answer, table, found = replace_folder(report_dir, fill, has_evidence=True)
+    return ReportResult(report_dir / "index.html", answer, table, found)
 
 
 def replace_folder(report_dir: Path, fill: Callable[[Path], T], *, has_evidence: bool = False) -> T:
@@ -143,11 +151,11 @@ def _refuse_other_content(report_dir: Path, has_evidence: bool) -> None:
         raise ConfigError(f"{report_dir}: exists and is not a report of this kind; name an empty or a new folder")
 
 
-def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str]:
+def _fill(folder: Path, evidence: Evidence, figures: bool) -> tuple[str, str, tuple[str, ...]]:
     analysis = analyze(evidence)
     document, parts = build(analysis)
     write_document(folder, document, parts.csv, parts.drawings, figures=figures)
-    return "\n\n".join(document.answer), plain(main_table(analysis))
+    return "\n\n".join(document.answer), plain(main_table(analysis)), tuple(signs.lines(analysis))
 
 
 def write_document(

@@ -33,7 +33,7 @@ def problems(analysis: Analysis) -> tuple[Table, str]:
                 reason += f" at step {int(row['diverged_step'])}"
         elif row["status"] == "missing":
             damaged = f"{cell.cell_id}.json" in study.damaged
-            reason = "its record file cannot be read" if damaged else "not run yet, or it did not end"
+            reason = "its record file cannot be read or was changed" if damaged else "not run yet, or it did not end"
         elif row["status"] == "complete":
             reason = f"its record has no {study.metric}"
         condition = condition_of(cell.levels, study.factors)
@@ -58,7 +58,7 @@ def _quantiles(series: pd.Series, decimals: int) -> str:
     return median if low == high else f"{median} [{low}–{high}]"
 
 
-TIMES = ("step_time_ms", "images_per_second", "warmup_seconds", "train_seconds", "evaluation_seconds")
+TIMES = ("step_time_ms", "images_per_second", "warmup_seconds", "train_seconds", "evaluation_seconds", "cpu_seconds")
 
 
 def timing(analysis: Analysis) -> tuple[Table, str]:
@@ -75,13 +75,21 @@ def timing(analysis: Analysis) -> tuple[Table, str]:
     places = sorted(set(runs["where"]))
     several = len(places) > 1
     on = "" if several else f", on {listed(places)}"
-    shown = (("step_time_ms", 1), ("images_per_second", 0), ("train_seconds", 1), ("total_seconds", 1))
+    shown = (
+        *(("step_time_ms", 1), ("images_per_second", 0), ("train_seconds", 1), ("total_seconds", 1)),
+        *(("cpu_seconds", 1), ("peak_memory_mib", 0)),
+    )
+    memory = (
+        "Memory on a CPU is the most that was resident during the run, with libraries and data set."
+        if runs["cpu_seconds"].notna().any()
+        else "Memory on a CPU is the most that the worker process had used so far, over all its runs."
+    )
     rows, records = [], []
     for arm in study.arms:
         mine = runs[runs["arm"] == arm.name]
         for where in sorted(set(mine["where"])):
             there = mine[mine["where"] == where]
-            figures = [_quantiles(there[name], decimals) for name, decimals in (*shown, ("peak_memory_mib", 0))]
+            figures = [_quantiles(there[name], decimals) for name, decimals in shown]
             rows.append((arm.label, *([where] if several else []), *figures, str(len(there))))
             for condition in conditions(study):
                 ids = {cell.cell_id for cell in study.cells if condition_of(cell.levels, study.factors) == condition}
@@ -98,13 +106,13 @@ def timing(analysis: Analysis) -> tuple[Table, str]:
             "images/s",
             "training, s",
             "whole run, s",
+            "CPU, s",
             "peak memory, MiB",
             "runs",
         ),
         tuple(rows),
         f"Median [smallest–largest] over complete runs at all conditions{on}. Runs may have shared the machine "
-        "with others: this says what a run cost, not which method is faster. Memory on a CPU is the most that the "
-        "worker process had used so far, over all its runs.",
+        f"with others: this says what a run cost, not which method is faster. {memory}",
         "tables/timing.csv",
         left=2 if several else 1,
     )

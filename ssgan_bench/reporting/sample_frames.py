@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ssgan_bench.reporting.evidence import DISTANCES, Evidence
+from ssgan_bench.reporting.evidence import Evidence
+from ssgan_bench.reporting.evidence_columns import DISTANCES
 from ssgan_bench.reporting.frames import Condition, condition_of, conditions, has_result
 from ssgan_bench.reporting.stats import Estimate, mean_interval
 from ssgan_bench.reporting.units import by_unit

@@ -10,7 +10,8 @@ import pandas as pd
 from ssgan_bench.reporting import figures
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Block, Figure, Figures, Folded, Section, Table, Text
-from ssgan_bench.reporting.evidence import DISTANCES, csv_text
+from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.evidence_columns import DISTANCES
 from ssgan_bench.reporting.frames import single_seed
 from ssgan_bench.reporting.sample_figures import draw_error_against_frechet
 from ssgan_bench.reporting.sample_frames import (

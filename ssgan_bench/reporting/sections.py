@@ -12,6 +12,7 @@ from ssgan_bench.reporting import (
     figures,
     label_efficiency,
     label_sections,
+    metric_tables,
     published,
     run_tables,
     sample_sections,
@@ -148,7 +149,8 @@ def _main(analysis: Analysis, parts: Parts) -> Section:
     is_possible = unit.limits[0] <= limits[0] and limits[1] <= unit.limits[1]
     cut = "" if is_possible else " Intervals that leave the possible range are cut off there; the CSV has them whole."
     caption = f"{unit.axis[0].upper()}{unit.axis[1:]}. {large}; {interval}{single}. Lower is better.{cut}"
-    return Section("results", "Results", (Figures(tuple(shown), caption, "tables/main.csv"), table))
+    metrics, parts.csv[metric_tables.PATH] = metric_tables.metrics_table(analysis)
+    return Section("results", "Results", (Figures(tuple(shown), caption, "tables/main.csv"), table, metrics))
 
 
 def _differences(analysis: Analysis, parts: Parts) -> Section:

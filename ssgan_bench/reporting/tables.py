@@ -8,6 +8,7 @@ from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Table
 from ssgan_bench.reporting.evidence import csv_text
 from ssgan_bench.reporting.frames import Comparison, Condition, conditions
+from ssgan_bench.reporting.signs import mark, signs
 from ssgan_bench.reporting.wording import (
     NONE,
     condition_text,
@@ -39,6 +40,7 @@ def main_table(analysis: Analysis) -> Table:
     """Mean metric with interval and n: one row per arm, one column per condition."""
     study, unit = analysis.evidence.study, analysis.unit
     found = {(m.arm, m.condition): m for m in analysis.means}
+    marks = {(group.arm, group.condition): mark(group) for group in signs(analysis.evidence)}
     shown = conditions(study)
     usual = max((m.planned for m in analysis.means), default=0)
     crossed = analysis.unit_noun == "split"
@@ -51,8 +53,9 @@ def main_table(analysis: Analysis) -> Table:
                 cells.append(NONE)
             else:
                 lost = f"{mean.runs} of {mean.planned} runs" if crossed else f"n={mean.runs} of {mean.planned}"
-                short = "" if mean.runs == usual else f" ({lost})"
-                cells.append(f"{estimate_text(mean.estimate, unit)}{short}")
+                notes = ([] if mean.runs == usual else [lost]) + [marks.get((arm.name, c), "")]
+                beside = ", ".join(filter(None, notes))
+                cells.append(f"{estimate_text(mean.estimate, unit)}{f' ({beside})' if beside else ''}")
         rows.append(tuple(cells))
     heads = [condition_text(c, study.factors) if study.factors else unit.axis for c in shown]
     with_interval = any(not math.isnan(m.estimate.low) for m in analysis.means)

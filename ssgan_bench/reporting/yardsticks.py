@@ -7,6 +7,7 @@ from ssgan_bench.reporting.document import Section, Table, Text
 from ssgan_bench.reporting.evidence import csv_text
 from ssgan_bench.reporting.findings import AgainstYardstick, candidates
 from ssgan_bench.reporting.frames import Condition
+from ssgan_bench.reporting.signs import unreached_text
 from ssgan_bench.reporting.tables import better_in, keys_of, levels_of, texts_of
 from ssgan_bench.reporting.wording import condition_text, counted, estimate_text, level_text, listed, number
 
@@ -182,7 +183,8 @@ def section(analysis: Analysis, csv: dict[str, str]) -> Section:
         "yardstick; that one of several arms may be ahead by luck favors the arms. Hence no p value and no verdict."
         f"{unmeasured}"
     )
-    return Section(anchor, title, (Text(text), table))
+    unreached = unreached_text(analysis)
+    return Section(anchor, title, (Text(text), table, *([Text(unreached)] if unreached else [])))
 
 
 def _without(rows: Sequence[AgainstYardstick], planned: Sequence[Condition], analysis: Analysis) -> str:

@@ -23,3 +23,12 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # TypeError: Windows, which has no handle of the program itself
         return False
     return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, NEVER))
+
+
+def give_back_free_memory() -> None:
+    """Give the system back all memory that this process keeps free; nothing happens without Linux and glibc."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return
+    trim(ctypes.c_size_t(0))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ssgan_bench.records.schema import StudyPlan
 from ssgan_bench.records.search_schema import SearchPlan
+from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.progress import describe_seconds
 
 
@@ -51,6 +52,12 @@ def print_search(search: SearchPlan, plan: StudyPlan) -> None:
         "validation images each)"
     )
     print(f"  then every arm untuned and with its winner's values: 2 x {len(plan.cells)} cells", flush=True)
+
+
+def print_damaged(store: RecordStore | SearchStore) -> None:
+    """Say which records of earlier runs are not taken over, a line each."""
+    for line in store.damaged().values():
+        print(f"  {line}", flush=True)
 
 
 def print_estimate(

@@ -14,12 +14,12 @@ from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import load
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.data.splits import Indices, Splits
 from ssgan_bench.methods.base import Method
 from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials.plan import make_cell
-from ssgan_bench.trials.run import DeviceData
 
 SETS = ("labeled", "unlabeled", "validation", "test")
 

@@ -21,7 +21,7 @@ from ssgan_bench.config import RunConfig
 from ssgan_bench.records.provenance import code_digest
 from ssgan_bench.records.store import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 """Version of what is saved; raise it with a change in trials/run.py or training that older files do not fit."""
 MIN_SECONDS = 60.0
 """Between two checkpoints, and from the start of a run to its first: a short run never writes one, a long one loses

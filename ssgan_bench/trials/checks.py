@@ -7,12 +7,12 @@ import torch
 from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import load
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.methods.base import Method
 from ssgan_bench.records.schema import StudyPlan
 from ssgan_bench.records.search_schema import SearchPlan
 from ssgan_bench.records.store import RecordStore, SearchStore
-from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.sample_quality import refuse_too_few_images
 
 

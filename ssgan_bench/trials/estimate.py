@@ -1,5 +1,6 @@
 """Estimate what a plan costs by timing a few steps, or a small fit, of each arm on made-up images of its shape."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from ssgan_bench.records.schema import Cell, StudyPlan
 from ssgan_bench.seeding import generator, make_deterministic, numpy_generator
 from ssgan_bench.training.allocator import keep_freed_memory
 from ssgan_bench.training.loop import Trainer
-from ssgan_bench.trials.run import NUM_SAMPLES, peak_memory_mib
+from ssgan_bench.trials.run import NUM_SAMPLES
 
 TIMED_SECONDS = 1.0
 TIMED_IMAGES = 2000
@@ -92,7 +93,7 @@ def estimate(plan: StudyPlan, device: torch.device, num_workers: int) -> Estimat
     return Estimate(
         arms=costs,
         total_seconds=seconds / num_workers + START_SECONDS,
-        memory_mib=peak_memory_mib(device) + data_mib + max((cost.fit_mib for cost in costs.values()), default=0.0),
+        memory_mib=_peak_memory_mib(device) + data_mib + max((cost.fit_mib for cost in costs.values()), default=0.0),
         disk_mib=disk_kib / 1024,
     )
 
@@ -232,6 +233,14 @@ def _num_unlabeled(config: DataConfig, info: DatasetInfo) -> int:
     """Size of the unlabeled set."""
     num_labels, others = _set_sizes(config, info)
     return others + (num_labels if config.unlabeled_includes_labeled else 0)
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """Peak memory: allocated on the GPU, or resident memory of this process since its start."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _now(device: torch.device) -> float:

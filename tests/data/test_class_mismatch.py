@@ -152,7 +152,7 @@ def test_classes_may_be_written_as_a_list_as_study_files_and_records_do() -> Non
 
 def test_a_run_sees_renumbered_labels_and_a_test_set_without_foreign_images() -> None:
     from ssgan_bench.data.datasets import ImageData
-    from ssgan_bench.trials.run import DeviceData
+    from ssgan_bench.data.on_device import DeviceData
 
     images = torch.zeros(1000, 1, 8, 8, dtype=torch.uint8)
     test_labels = torch.arange(50) % 10

@@ -1,6 +1,8 @@
 """A record is whole or absent, whatever happens while it is written."""
 
+import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -10,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ssgan_bench.config import ConfigError
-from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, RunRecord, StudyPlan
+from ssgan_bench.config import ConfigError, digest
+from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, Misclassified, RunRecord, StudyPlan
 from ssgan_bench.records.store import RecordStore, write_atomically
 
 CELL = Cell(arm="a", levels={"x.y": 1}, split_seed=0, model_seed=0, config={"n": 1}, cell_id="0123456789abcdef")
@@ -41,6 +43,13 @@ PLAN = StudyPlan(
 )
 
 
+def with_another_digest(content: bytes) -> bytes:
+    """What somebody does who changes a record and knows of its digest."""
+    fields = json.loads(content)
+    del fields["content_sha256"]
+    return json.dumps(fields | {"content_sha256": digest(fields)}).encode()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
     return RecordStore(tmp_path / "run")
@@ -59,10 +68,16 @@ def test_what_is_written_is_read_back_exactly(store: RecordStore) -> None:
     assert store.plan() == PLAN
     assert store.record(CELL.cell_id) == RECORD
     assert store.records() == [RECORD]
-    assert store.damaged() == []
+    assert store.damaged() == {}
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "binary", "another cell's", "newer version"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("empty", "truncated", "garbage", "binary", "another cell's", "newer version"),
+        *("without digest", "a changed digit", "a further field"),
+    ],
+)
 def test_a_damaged_record_counts_as_absent_and_is_named(store: RecordStore, damage: str) -> None:
     store.write_record(RECORD)
     path = record_path(store)
@@ -73,15 +88,39 @@ def test_a_damaged_record_counts_as_absent_and_is_named(store: RecordStore, dama
         "garbage": b"{}",
         "binary": os.urandom(500),
         "another cell's": good.replace(CELL.cell_id.encode(), b"f" * 16),
-        "newer version": good.replace(b'"schema_version": 2', b'"schema_version": 3'),
+        "newer version": with_another_digest(good.replace(b'"schema_version": 3', b'"schema_version": 4')),
+        "without digest": re.sub(rb',\n "content_sha256": "[0-9a-f]*"', b"", good),
+        "a changed digit": good.replace(b"0.30000000000000004", b"0.20000000000000004"),
+        "a further field": good.replace(b"{\n", b'{\n "note": "better than it looks",\n', 1),
     }[damage]
     assert content != good
     path.write_bytes(content)
     assert store.record(CELL.cell_id) is None
     assert store.records() == []
-    assert store.damaged() == [path.name]
+    assert store.damaged().keys() == {path.name}
+    (line,) = store.damaged().values()
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
     store.write_record(RECORD)
     assert store.records() == [RECORD]
+
+
+def test_how_a_record_is_formatted_is_no_part_of_its_content(store: RecordStore) -> None:
+    store.write_record(RECORD)
+    path = record_path(store)
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=4, sort_keys=True))
+    assert store.records() == [RECORD]
+
+
+def test_a_record_has_a_line_for_each_field_however_many_images_were_misclassified(store: RecordStore) -> None:
+    many = tuple(range(1000))
+    wrong = Misclassified(index=many, predicted=(1,) * 1000, confidence=(0.5,) * 1000)
+    store.write_record(
+        RECORD.model_copy(update={"confusion": ((0, 1000), (0, 0)), "misclassified": wrong, "metrics": {}})
+    )
+    text = record_path(store).read_text()
+    assert len(text.splitlines()) < 40
+    assert len(text) < 20_000
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xff", b"[1]"])

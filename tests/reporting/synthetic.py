@@ -23,6 +23,7 @@ from ssgan_bench.records.schema import (
     SplitInfo,
     StudyPlan,
     Timing,
+    TrainingSigns,
 )
 from ssgan_bench.reporting.sections import build
 
@@ -177,6 +178,7 @@ def make_record(
             validation_digest=sha("validation", cell.split_seed),
             test_digest=sha("test", cell.split_seed),
         ),
+        "training": TrainingSigns(training_error_rate=0.05, still_falling=False, at_chance=False, collapsed=False),
         "timing": Timing(
             setup_seconds=0.4,
             warmup_seconds=0.2,
@@ -184,6 +186,7 @@ def make_record(
             evaluation_seconds=0.6,
             step_time_ms=step_ms,
             images_per_second=64e3 / step_ms,
+            cpu_seconds=step_ms * 0.2,
             peak_memory_mib=310.0,
         ),
         "provenance": Provenance(
@@ -206,7 +209,7 @@ def make_record(
 
 def lost(**changes: Any) -> dict[str, Any]:
     """Fields of a run without a result."""
-    return {"metrics": {}, "curves": (), "timing": None} | changes
+    return {"metrics": {}, "curves": (), "timing": None, "training": None} | changes
 
 
 def with_losses(plan: StudyPlan) -> Callable[[Cell], dict[str, Any] | None]:

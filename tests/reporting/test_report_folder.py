@@ -261,7 +261,7 @@ def test_help_needs_none_of_the_heavy_libraries():
 def test_reports_written_at_the_same_moment_leave_one_whole_report(make_store, tmp_path, monkeypatch):
     def fill(folder, evidence, figures):
         (folder / "index.html").write_text("whole")
-        return "answer", "table"
+        return "answer", "table", ()
 
     monkeypatch.setattr("ssgan_bench.reporting.page._fill", fill)
     store, target = make_store(make_plan()), tmp_path / "reports" / "quick"

@@ -10,11 +10,11 @@ import torch
 
 from ssgan_bench.config import DataConfig, RunConfig, TrainConfig
 from ssgan_bench.data.datasets import describe, load
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.methods.supervised import SupervisedConfig
 from ssgan_bench.trials import estimate as estimate_module
 from ssgan_bench.trials.estimate import CELL_SECONDS, RECORD_KIB, START_SECONDS, _num_unlabeled, estimate, free_disk_mib
 from ssgan_bench.trials.plan import make_plan
-from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.study_file import read_study
 
 STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"

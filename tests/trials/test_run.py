@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from ssgan_bench.data.datasets import ImageData
+from ssgan_bench.config import RunConfig
+from ssgan_bench.data.batches import scale_images
+from ssgan_bench.data.datasets import ImageData, load
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.records.schema import Cell, RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.training.loop import DivergedError
@@ -67,6 +71,69 @@ def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -
     assert first["status"] == "complete"
     assert first["cell"] == CELL.model_dump()
     assert len(first["sample_files"]) == len(first["curves"]) > 1
+
+
+def test_predictions_on_the_test_set_are_counted_and_the_wrong_ones_listed(runner: CellRunner) -> None:
+    record = runner.run(CELL)
+    assert record.splits is not None
+    assert record.confusion is not None
+    assert record.misclassified is not None
+    config = RunConfig.model_validate(CELL.config)
+    data = DeviceData.from_images(load("digits", Path()), torch.device("cpu"))
+    splits = data.splits(config)
+    truth = data.labels[torch.from_numpy(splits.test)]
+    assert [sum(row) for row in record.confusion] == torch.bincount(truth, minlength=10).tolist()
+    wrong = record.misclassified
+    assert set(wrong.index) <= set(splits.test.tolist())
+    pairs = Counter(zip(data.labels[list(wrong.index)].tolist(), wrong.predicted, strict=True))
+    assert pairs == Counter({(t, p): record.confusion[t][p] for t in range(10) for p in range(10) if t != p})
+    assert len(wrong.index) == pytest.approx(record.metrics["error_rate"] * len(truth))
+    assert all(0.1 <= value <= 1 and round(value, 4) == value for value in wrong.confidence)  # the largest of ten
+
+
+def test_a_run_says_how_its_training_ended(runner: CellRunner) -> None:
+    stuck = runner.run(changed(CELL, optimizer={"learning_rate": 1e-9})).training
+    assert stuck is not None
+    assert stuck.at_chance
+    assert stuck.collapsed is False
+    assert stuck.training_error_rate > 0.5
+    cell = next(cell for cell in PLAN.cells if cell.arm == "logistic_regression")
+    fitted = runner.run(cell).training
+    assert fitted is not None
+    assert (fitted.training_error_rate, fitted.at_chance) == (0.0, False)
+    assert (fitted.still_falling, fitted.collapsed) == (None, None)
+
+
+def test_what_a_graph_method_reached_and_chose_is_recorded(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = run.train_in_turns
+
+    def train_in_turns(*arguments: Any) -> Iterator[Any]:
+        for snapshot in original(*arguments):
+            if snapshot is None:
+                yield None
+            else:  # images scaled to [-1, 1]: those with a pixel in the corner count as reached
+                yield dataclasses.replace(
+                    snapshot, reached=lambda images: images[:, 0, 8, 8] > 0, chosen={"alpha": 0.99, "k": 7.0}
+                )
+
+    without = runner.run(CELL)
+    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+    record = runner.run(CELL)
+    assert (without.unreached_share, without.chosen) == (None, {})
+    data = DeviceData.from_images(load("digits", Path()), torch.device("cpu"))
+    images, _ = data.test_set(data.splits(RunConfig.model_validate(CELL.config)))
+    unreached = (scale_images(images, 16)[:, 0, 8, 8] <= 0).double().mean().item()
+    assert 0 < unreached < 1
+    assert record.unreached_share == pytest.approx(unreached)
+    assert record.chosen == {"alpha": 0.99, "k": 7.0}
+
+
+def test_memory_of_runs_that_share_a_process_is_not_told_apart_but_their_processor_time_is(tmp_path: Path) -> None:
+    shared = CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None, runs_at_once=2).run(CELL).timing
+    assert shared is not None
+    assert shared.peak_memory_mib is None
+    assert shared.cpu_seconds is not None
+    assert 0 < shared.cpu_seconds
 
 
 def test_cells_that_take_turns_give_the_records_that_they_give_alone(
@@ -266,6 +333,7 @@ def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
     record = runner.run(CELL)
     assert (record.status, record.error) == ("failed", "RuntimeError: out of memory")
     assert record.metrics == {}
+    assert (record.confusion, record.misclassified, record.training) == (None, None, None)
     assert len(record.curves) == 1
     assert record.splits is not None  # which labels it used is known all the same
     assert "Traceback" in (tmp_path / "failures" / f"{CELL.cell_id}.txt").read_text()

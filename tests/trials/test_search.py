@@ -18,6 +18,7 @@ import torch
 from fake_search import DEFAULT, PROVENANCE, error_of, make_plan
 
 from ssgan_bench.config import ConfigError, RunConfig
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.records.schema import Provenance
 from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 from ssgan_bench.records.store import RecordStore, SearchStore
@@ -25,7 +26,7 @@ from ssgan_bench.trials import run
 from ssgan_bench.trials.plan import make_plan as make_study_plan
 from ssgan_bench.trials.presence import Presence
 from ssgan_bench.trials.queue import sqlite_url
-from ssgan_bench.trials.run import CellRunner, DeviceData
+from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.search import SearchTrials, importances
 from ssgan_bench.trials.search_run import TrialRunner
 from ssgan_bench.trials.study_file import read_study
