@@ -225,7 +225,7 @@ class SampleQuality(Frozen):
 
 
 class Misclassified(Frozen):
-    """The evaluated images that the final snapshot misclassified: three lists of equal length, in order of the index."""
+    """The evaluated images that the final snapshot misclassified: three lists of equal length, in its order."""
 
     index: tuple[Count, ...]
     """Ascending; into the data set's own test images where these were evaluated, else into its training images."""
