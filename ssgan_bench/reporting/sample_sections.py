@@ -169,8 +169,8 @@ def _means_table(means: list[SampleMeans], runs: pd.DataFrame, analysis: Analysi
         f"features of a classifier trained on all labels of the data set ({seen}; its error on them: {error} %): "
         f"mean{interval}. The Frechet distance is {names}: it compares with no other classifier's. Floor: as many "
         "other real images instead of generated ones. Frechet and kernel distance, and total variation of class "
-        "frequencies (class TV): lower is better; precision and recall: higher is. The kernel distance is unbiased and may be "
-        "below zero."
+        "frequencies (class TV): lower is better; precision and recall: higher is. The kernel distance is "
+        "unbiased and may be below zero."
     )
     labels = tuple(factor.label for factor in study.factors)
     heads = ("arm", *labels, *(HEADS[name] for name in DISTANCES), "n")
