@@ -301,19 +301,6 @@ def test_another_storage_is_used_instead_of_the_folders_own(
     assert not (folder_of(out) / "optuna.db").exists()
 
 
-def test_choosing_settings_shows_validation_errors_of_seeds_that_no_result_uses(
-    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ("--choose", "--seeds", "1", "--workers", "1", "--device", "cpu")
-    code, output, errors = main(capsys, tiny, *options, "--out", tmp_path)
-    assert (code, errors.count("error")) == (0, errors.count("validation error"))
-    assert "seeds from 10000, validation error" in output
-    assert "test error" not in output + errors
-    records = RecordStore(tmp_path / "runs" / "tiny" / "quick").records()
-    assert {(r.cell.split_seed, r.splits.evaluated_on) for r in records if r.splits} == {(10_000, "validation")}
-    assert [r.metrics for r in records] == [dict(r.curves[-1].validation) for r in records]
-
-
 WRONG = {
     "unknown study": (
         ["labeled_rat"],

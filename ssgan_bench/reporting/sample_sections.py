@@ -162,13 +162,16 @@ def _means_table(means: list[SampleMeans], runs: pd.DataFrame, analysis: Analysi
     names = listed([f"frechet_{name}" for name in sorted(set(runs["reference_classifier"]))])
     error = range_text([100 * x for x in runs["reference_error_rate"]], 1)
     interval = "" if single_seed(study) else f" [95 % t interval] over {analysis.unit_noun}s"
+    seen = f"including these {study.evaluated_on} images'"
+    if study.evaluated_on == "test":
+        seen += " where there is no official test set"
     caption = (
         f"Generated against real {study.evaluated_on} images, {range_text(list(runs['num_images']))} of each, in the "
-        "features of a classifier trained on all labels of the data set (including these images' unless they are a "
-        f"test set of its own; its error on them: {error} %): mean{interval}. The Frechet distance is {names}: it "
-        "compares with no other classifier's. Floor: as many other real images instead of generated ones. Frechet and "
-        "kernel distance, and total variation of class frequencies (class TV): lower is better; precision and recall: "
-        "higher is. The kernel distance is unbiased and may be below zero."
+        f"features of a classifier trained on all labels of the data set ({seen}; its error on them: {error} %): "
+        f"mean{interval}. The Frechet distance is {names}: it compares with no other classifier's. Floor: as many "
+        "other real images instead of generated ones. Frechet and kernel distance, and total variation of class "
+        "frequencies (class TV): lower is better; precision and recall: higher is. The kernel distance is "
+        "unbiased and may be below zero."
     )
     labels = tuple(factor.label for factor in study.factors)
     heads = ("arm", *labels, *(HEADS[name] for name in DISTANCES), "n")

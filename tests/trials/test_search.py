@@ -248,8 +248,10 @@ def test_garbage_in_the_test_set_changes_no_search_score(tmp_path: Path, monkeyp
     expected = runner(tmp_path).validation_error(CONFIG)
     changed = runner(tmp_path)
     data, _ = changed._data(CONFIG)
-    test = torch.from_numpy(data.splits(CONFIG).test)
-    data.images[test] = 255 - data.images[test]
+    assert data.test_images is not None
+    assert data.test_labels is not None
+    data.test_images.copy_(255 - data.test_images)
+    data.test_labels.copy_((data.test_labels + 1) % 10)
     assert changed.validation_error(CONFIG) == expected
     validation = torch.from_numpy(data.splits(CONFIG).validation)
     data.labels[validation] = (data.labels[validation] + 1) % 10
