@@ -43,7 +43,7 @@ EXTERNAL = {
     "data": {"torch", "torchvision", "numpy", "sklearn", "PIL", "filelock", "platformdirs"},
     "methods": {"torch", "pydantic"},
     "methods.classical": {"torch", "numpy", "threadpoolctl"},
-    "methods.conjugate_gradients": {"numpy"},
+    "methods.conjugate_gradients": {"numpy", "scipy"},
     "methods.graph_method": {"pydantic", "numpy"},
     "methods.label_spreading": {"pydantic", "numpy", "scipy"},
     "methods.neighbor_graph": {"numpy", "scipy", "torch"},

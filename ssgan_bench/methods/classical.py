@@ -1,6 +1,6 @@
 """The kind of method that is fitted once: no network, no steps, no randomness; pixels in, probabilities out.
 
-These are the yardsticks: what somebody with few labels would try first, because it is a few lines of scikit-learn. They
+These are the yardsticks: what somebody with few labels would try first, because it takes no training of a network. They
 see the same index sets as every other method, and the same scaled images, each flattened to a row of pixels; images of
 more than 32 pixels a side are shrunk to that first, which changes distances between them little and the time much.
 They run on the CPU whatever the training device, with `train.num_threads` threads. Options of networks, optimizer and
@@ -30,8 +30,8 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 """Smaller probabilities count as this one (1.2e-7), so that the negative log-likelihood of a class that a method rules
 out is 16 nats, not infinity."""
 MOST_MULTIPLICATIONS = 5e12
-"""Of one fit; MNIST's 55,000 images are 3.2e12, which took 45 s in one run and 116 s of a busy core in another. Ten
-minutes are the limit."""
+"""Of one fit; the graph of MNIST's 55,000 images and what is done on it are 3.9e12, which took 65 to 90 s of a busy
+core. Ten minutes are the limit."""
 MOST_MEMORY_MIB = 4096.0
 """Of the rows of pixels in one fit."""
 

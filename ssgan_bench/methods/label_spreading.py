@@ -10,7 +10,7 @@ That is where F <- alpha S F + (1 - alpha) Y comes to rest, at every node.
 What the configuration leaves open is chosen by the fit on the labeled images alone (`choose`).
 """
 
-from itertools import product
+from itertools import permutations, product
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -92,9 +92,9 @@ class LabelSpreading(GraphMethod):
         """Choose what the configuration leaves open among 7 and 10 neighbors, and alpha 0.99, 0.9 and 0.2.
 
         By the error on labeled images whose labels are left out, in folds with equal shares of every class: as many as
-        the rarest class has labels, 5 at most. Folds of few labels say little, so 7 and 0.99 are kept unless another
-        choice has fewer errors by more than one standard error of theirs; then it is the best one. They are also kept
-        where a class has a single label, so that there are no folds.
+        the rarest class has labels, 5 at most. Folds of few labels say little, so 7 and 0.99 are kept unless the
+        choice with fewest errors gains more than one standard error of the gain: with that many images mended and
+        broken, the root of their sum. They are also kept where a class has a single label and there are no folds.
         """
         options, num_nodes = self.options, graph.num_nodes
         counts = (min(count, num_nodes) for count in (USUAL_NEIGHBORS, *OTHER_NEIGHBORS))
@@ -106,16 +106,16 @@ class LabelSpreading(GraphMethod):
         best = usual
         if others and num_folds > 1:
             folds = folds_of(known, given, num_folds)
-            errors = {pair: self.fold_error(graph, known, given, folds, *pair) for pair in (usual, *others)}
-            standard_error = (errors[usual] * (1 - errors[usual]) / len(known)) ** 0.5
-            other = min(others, key=errors.__getitem__)
-            best = other if errors[other] < errors[usual] - standard_error else usual
+            wrong = {pair: self.fold_errors(graph, known, given, folds, *pair) for pair in (usual, *others)}
+            other = min(others, key=lambda pair: wrong[pair].sum())
+            mended, broken = (int((a & ~b).sum()) for a, b in permutations((wrong[usual], wrong[other])))
+            best = other if mended - broken > (mended + broken) ** 0.5 else usual
         left_open = {"n_neighbors": options.n_neighbors, "alpha": options.alpha}
         values = dict(zip(left_open, map(float, best), strict=True))
         self.chosen = {name: values[name] for name, value in left_open.items() if value is None}
         return best
 
-    def fold_error(
+    def fold_errors(
         self,
         graph: NeighborGraph,
         known: NDArray[np.int64],
@@ -123,8 +123,8 @@ class LabelSpreading(GraphMethod):
         folds: NDArray[np.int64],
         n_neighbors: int,
         alpha: float,
-    ) -> float:
-        """Share of the labeled images that the labels of the other folds get wrong, or do not reach."""
+    ) -> NDArray[np.bool_]:
+        """Labeled images (n,) that the labels of the other folds get wrong, or do not reach."""
         num_classes, is_fold = given.shape[1], folds[:, None] == np.arange(folds.max() + 1)  # (n, folds)
         # One column per fold and class: the labels of that fold alone. F is linear in them.
         by_fold = (is_fold[:, :, None] * given[:, None]).reshape(len(known), -1)
@@ -133,7 +133,7 @@ class LabelSpreading(GraphMethod):
         arrived = arrived.reshape(len(known), -1, num_classes)  # (n, folds, K)
         from_others = np.where(is_fold[:, :, None], 0.0, arrived).sum(axis=1)
         is_right = from_others.any(axis=1) & (from_others.argmax(axis=1) == given.argmax(axis=1))
-        return float(1 - is_right.mean())
+        return np.asarray(~is_right)
 
 
 def folds_of(known: NDArray[np.int64], given: Array, num_folds: int) -> NDArray[np.int64]:

@@ -108,32 +108,42 @@ def test_every_class_is_dealt_out_equally_to_the_folds():
     np.testing.assert_array_equal(folds, folds_of(known, given, 3))  # in whatever order the images come
 
 
-def test_the_error_of_a_fold_is_that_of_spreading_without_its_labels():
+def test_the_errors_of_a_fold_are_those_of_spreading_without_its_labels():
     graph, known, given = folds_for(4)
     similarity = normalized(graph.weights(7, "equal"))
     folds = folds_of(known, given, 4)
-    wrong = 0
+    wrong = np.zeros(40, dtype=bool)
     for fold in range(4):
         kept = np.zeros((graph.num_nodes, 10))
         kept[known[folds != fold]] = given[folds != fold]
         left_out = spreading().spread(similarity, 0.9, kept)[known[folds == fold]]
-        wrong += (left_out.argmax(axis=1) != given[folds == fold].argmax(axis=1)).sum()
-    assert 0 < wrong < 40
-    assert spreading().fold_error(graph, known, given, folds, 7, 0.9) == pytest.approx(wrong / 40)
+        wrong[folds == fold] = left_out.argmax(axis=1) != given[folds == fold].argmax(axis=1)
+    assert 0 < wrong.sum() < 40
+    np.testing.assert_array_equal(spreading().fold_errors(graph, known, given, folds, 7, 0.9), wrong)
 
 
 def test_an_image_that_the_other_folds_do_not_reach_counts_as_wrong():
     rows = np.concatenate([np.arange(0, 1, 0.05), np.arange(5, 6, 0.05)])[:, None]
     graph, known = NeighborGraph(rows, 4), np.array([0, 1, 20])
-    error = spreading(2).fold_error(graph, known, np.eye(2)[[0, 0, 0]], np.array([0, 1, 0]), 4, 0.9)
-    assert error == pytest.approx(1 / 3)
+    wrong = spreading(2).fold_errors(graph, known, np.eye(2)[[0, 0, 0]], np.array([0, 1, 0]), 4, 0.9)
+    assert wrong.tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize(("other_error", "best"), [(0.21, (7, 0.99)), (0.20, (10, 0.2))])
-def test_another_choice_must_be_better_by_more_than_a_standard_error(monkeypatch, other_error, best):
-    graph, known, given = folds_for(10)  # 100 labels: the standard error of 25 % is 4.3 points
-    errors = {(10, 0.2): other_error, (7, 0.9): 0.22}
-    monkeypatch.setattr(LabelSpreading, "fold_error", lambda self, *given: errors.get(given[4:], 0.25))
+@pytest.mark.parametrize(
+    ("mended", "broken", "best"),
+    [
+        (1, 0, (7, 0.99)),  # the standard error of a gain of 1 image is 1
+        (2, 0, (10, 0.2)),  # that of 2 is 1.4
+        (4, 2, (7, 0.99)),  # but 2.4 where 4 are mended and 2 broken
+        (6, 2, (10, 0.2)),
+    ],
+)
+def test_another_choice_must_gain_more_than_a_standard_error(monkeypatch, mended, broken, best):
+    graph, known, given = folds_for(10)
+    usual = np.arange(100) < 25
+    other = usual.copy()
+    other[:mended], other[100 - broken :] = False, True
+    monkeypatch.setattr(LabelSpreading, "fold_errors", lambda self, *given: other if given[4:] == (10, 0.2) else usual)
     model = spreading()
     assert model.choose(graph, known, given) == best
     assert model.chosen == {"n_neighbors": best[0], "alpha": best[1]}
@@ -141,7 +151,7 @@ def test_another_choice_must_be_better_by_more_than_a_standard_error(monkeypatch
 
 def test_with_one_label_of_a_class_the_usual_values_are_kept(monkeypatch):
     graph, known, given = folds_for(2)
-    monkeypatch.delattr(LabelSpreading, "fold_error")
+    monkeypatch.delattr(LabelSpreading, "fold_errors")
     model = spreading()
     assert model.choose(graph, known[:-1], given[:-1]) == (7, 0.99)
     assert model.chosen == {"n_neighbors": 7, "alpha": 0.99}

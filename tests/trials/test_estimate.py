@@ -82,7 +82,7 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
     cost = estimate(plan.model_copy(update={"cells": cells}), torch.device("cpu"), num_workers=1)
     arm = cost.arms["label_spreading, data.num_labels = 20"]
     assert (arm.step_ms, arm.steps) == (None, 0)
-    sorting = 2000  # images more to compare an image with would take as long as choosing among its candidates
+    sorting = 2500  # images more to compare an image with would take as long as choosing among its candidates
     solved, searched = 1100 / 120, 1100 * (1100 + sorting) / (120 * (120 + sorting))
     assert arm.run_seconds == pytest.approx(1.0 * solved + 3.0 * searched)
     assert arm.fit_mib == pytest.approx(1100 * 256 * 8 * 2 / 2**20)

@@ -18,13 +18,13 @@ from torch import Tensor
 from ssgan_bench.config import MethodConfig, RunConfig
 from ssgan_bench.data.batches import Batches
 from ssgan_bench.data.datasets import load
+from ssgan_bench.data.on_device import DeviceData
 from ssgan_bench.data.splits import Splits
 from ssgan_bench.evaluation.classification import predict
 from ssgan_bench.methods.base import Method
 from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.training.loop import train
 from ssgan_bench.trials.plan import make_plan
-from ssgan_bench.trials.run import DeviceData
 from ssgan_bench.trials.study_file import read_study
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
