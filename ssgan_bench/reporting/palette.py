@@ -1,7 +1,9 @@
 """One color and one marker per arm name, the same in every report: readers compare reports by color.
 
-Colors are Okabe and Ito's, distinguishable with all common color vision deficiencies; the marker says the
-same a second time. Yellow is left out: it does not stand out from white.
+Colors are Okabe and Ito's, and three darker ones, distinguishable with all common color vision deficiencies; the
+marker says the same a second time. Yellow is left out: it does not stand out from white. Related arms have related
+colors: gray and black without a generator or graph, blues for Improved GAN, orange for the article's SSGAN, green and
+browns for the yardsticks.
 """
 
 import hashlib
@@ -19,7 +21,7 @@ class Look:
     """Line pattern in points, on and off by turns; empty is solid."""
 
 
-GRAY, BLUE, ORANGE, GREEN, PINK, RED, SKY = (
+GRAY, BLUE, ORANGE, GREEN, PINK, RED, SKY, BLACK, BROWN, NAVY = (
     "#4d4d4d",
     "#0072B2",
     "#E69F00",
@@ -27,8 +29,11 @@ GRAY, BLUE, ORANGE, GREEN, PINK, RED, SKY = (
     "#CC79A7",
     "#D55E00",
     "#56B4E9",
+    "#000000",
+    "#6B3A00",
+    "#332288",
 )
-COLORS = (GRAY, ORANGE, BLUE, GREEN, PINK, RED, SKY)
+COLORS = (GRAY, ORANGE, BLUE, GREEN, PINK, RED, SKY, BLACK, BROWN, NAVY)
 SHAPES: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("o", ()),
     ("s", (5, 1.5)),
@@ -38,7 +43,7 @@ SHAPES: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("P", (4, 1, 1, 1, 1, 1)),
     ("X", (8, 2)),
 )
-"""Marker and line pattern, one pair per color of `COLORS` for the arms of the main question."""
+"""Marker and line pattern."""
 
 
 def _look(color: str, marker: str) -> Look:
@@ -46,16 +51,27 @@ def _look(color: str, marker: str) -> Look:
 
 
 KNOWN = {
-    # The arms of the main question; in every study that has them.
+    # labeled_rate, and every study that has them
+    "supervised_augmented": _look(BLACK, "o"),
+    "supervised": _look(GRAY, "X"),
+    "article_augmented": _look(ORANGE, "^"),
+    "improved_gan": _look(SKY, "D"),
+    "improved_gan_augmented": _look(BLUE, "s"),
+    "improved_gan_consistency": _look(NAVY, "P"),
+    "label_spreading": _look(GREEN, "X"),
+    "poisson_learning": _look(BROWN, "v"),
+    "logistic_regression": _look(RED, "s"),
+    # class_mismatch, stability, tune, unlabeled_amount
     "supervised_only": _look(GRAY, "o"),
-    "ssgan_no_matching": _look(ORANGE, "s"),
-    "ssgan_matching": _look(BLUE, "^"),
-    "improved_gan": _look(GREEN, "D"),
-    "ssgan_consistency": _look(RED, "P"),
-    "consistency_only": _look(PINK, "v"),
-    "label_spreading": _look(SKY, "X"),
-    "poisson_learning": _look(ORANGE, "D"),
-    "logistic_regression": _look(PINK, "s"),
+    "ssgan_matching": _look(ORANGE, "^"),
+    "ssgan": _look(ORANGE, "^"),
+    "ssgan_consistency": _look(NAVY, "P"),
+    # what_helps
+    "gan": _look(SKY, "D"),
+    "gan_augmented": _look(BLUE, "s"),
+    "consistency_augmented": _look(PINK, "v"),
+    "gan_consistency": _look(RED, "^"),
+    "gan_consistency_augmented": _look(NAVY, "P"),
     # feature_matching
     "adversarial_only": _look(GRAY, "^"),
     "l2": _look(BLUE, "o"),
@@ -64,9 +80,9 @@ KNOWN = {
     "l1": _look(RED, "D"),
     "l1_alone": _look(PINK, "X"),
     "l2_weight_001": _look(ORANGE, "^"),
-    "l2_weight_01": _look(ORANGE, "P"),
-    "l2_weight_10": _look(SKY, "D"),
-    "l2_sum": _look(BLUE, "X"),
+    "l2_weight_01": _look(BROWN, "P"),
+    "l2_weight_10": _look(NAVY, "D"),
+    "l2_sum": _look(BLACK, "X"),
     "l1_sum": _look(RED, "o"),
     # supervised_baseline
     "dropout_03": _look(GRAY, "D"),
@@ -76,10 +92,11 @@ KNOWN = {
     "averaged": _look(PINK, "P"),
     "augmented": _look(RED, "v"),
     "augmented_averaged": _look(SKY, "X"),
-    "width_double": _look(GRAY, "o"),
-    "width_fourfold": _look(ORANGE, "s"),
+    "width_double": _look(BLACK, "o"),
+    "width_fourfold": _look(BROWN, "s"),
     # batch_norm_dropout
     "batch_norm": _look(GRAY, "s"),
+    "running_statistics": _look(BROWN, "X"),
     "joint_batches": _look(RED, "P"),
     "weight_norm": _look(GREEN, "v"),
     "no_norm": _look(PINK, "D"),
@@ -96,13 +113,6 @@ KNOWN = {
     "softmax": _look(RED, "P"),
     "logsumexp_matching": _look(PINK, "v"),
     "logsumexp": _look(SKY, "X"),
-    # tune
-    "ssgan": _look(BLUE, "^"),
-    # what_helps
-    "gan_augmented_averaged": _look(BLUE, "^"),
-    "gan_augmented": _look(ORANGE, "s"),
-    "gan_consistency": _look(GREEN, "o"),
-    "supervised_augmented_averaged": _look(GRAY, "s"),
     # fast_options
     "plain": _look(GRAY, "o"),
     "fast_dropout": _look(ORANGE, "s"),
@@ -123,8 +133,8 @@ def _preferred(arm: str) -> int:
 def looks(arms: Sequence[str]) -> dict[str, Look]:
     """Give every arm a look: known names their own, others one that follows from the name.
 
-    Where another arm of the same report has the color already, the next free one is taken; beyond seven arms
-    colors repeat with another marker, so that the pair stays unique up to 49 arms.
+    Where another arm of the same report has the color already, the next free one is taken; beyond ten arms
+    colors repeat with another marker, so that the pair stays unique up to 70 arms.
     """
     chosen = {arm: KNOWN[arm] for arm in arms if arm in KNOWN}
     for arm in arms:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_study import tiny_plan
 
 from ssgan_bench import study
 from ssgan_bench.data.datasets import load
@@ -14,19 +15,13 @@ from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials import audit as audit_module
 from ssgan_bench.trials.audit import audit
-from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.run import CellRunner
-from ssgan_bench.trials.study_file import read_study
-
-STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
-SMALL = {"data.num_labels": 60, "train.epochs": 1, "network.width": 4, "train.evaluations": 2}
 
 
 def run_one(out: Path, arm: str, **settings: Any) -> RunRecord:
     """Really run one cell and store its record below `out`."""
-    overrides = SMALL | {key.replace("__", "."): value for key, value in settings.items()}
-    plan = make_plan(read_study(STUDY), "x", "quick", overrides, seeds=1)
-    store = RecordStore(out / "runs" / "labeled_rate" / "quick")
+    plan = tiny_plan(data__num_labels=60, train__epochs=1, **settings)
+    store = RecordStore(out / "runs" / "tiny" / "quick")
     cell = next(cell for cell in plan.cells if cell.arm == arm)
     record = CellRunner(plan, store, out, "cpu", commit=None).run(cell)
     store.write_record(record)
@@ -40,11 +35,11 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
 
 @pytest.fixture(scope="module")
 def resampled(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
-    return run_one(tmp_path_factory.mktemp("resampled"), "ssgan_matching", data__label_protocol="resampled")
+    return run_one(tmp_path_factory.mktemp("resampled"), "article", data__label_protocol="resampled")
 
 
 def keep(record: RunRecord, out: Path, preset: str = "quick") -> Path:
-    store = RecordStore(out / "runs" / "labeled_rate" / preset)
+    store = RecordStore(out / "runs" / "tiny" / preset)
     store.write_record(record)
     return store.folder / "records" / f"{record.cell.cell_id}.json"
 
@@ -103,14 +98,15 @@ def test_the_labels_read_are_those_that_training_shows_the_losses(
         return original(self, step, index, **rows)
 
     monkeypatch.setattr(audit_module.Batches, "_batch", spying)
-    again = run_one(tmp_path, "ssgan_matching", data__label_protocol="resampled")
+    again = run_one(tmp_path, "article", data__label_protocol="resampled")
     monkeypatch.undo()
     assert again.cell == resampled.cell
     assert audit(keep(resampled, tmp_path), tmp_path).used.tolist() == sorted(seen)
 
 
 def test_a_diverged_run_read_labels_up_to_its_divergence(resampled: RunRecord, tmp_path: Path) -> None:
-    broken = {"status": "diverged", "diverged_step": 2, "curves": (), "metrics": {}}
+    no_result = {"metrics": {}, "confusion": None, "misclassified": None, "training": None}
+    broken = {"status": "diverged", "diverged_step": 2, "curves": ()} | no_result
     found = audit(keep(resampled.model_copy(update=broken), tmp_path), tmp_path)
     assert found.steps == 2
     assert len(found.used) == 2 * 3  # an epoch has no image twice
@@ -163,7 +159,7 @@ def test_every_kept_copy_of_a_run_is_audited(
     [
         ("abc12", "not a run id; give 6 to 16 hex digits"),
         ("../../x", "not a run id"),
-        ("labeled_rate", "not a run id"),
+        ("tiny_study", "not a run id"),
         ("0" * 17, "not a run id"),
         ("fedcba", "no such run in "),
         ("abcdef", "2 runs begin so (abcdef0000000001, abcdef0000000002); give more digits"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_study import tiny_plan
 
 from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
 from ssgan_bench.records.store import RecordStore
@@ -15,21 +16,19 @@ from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.study_file import read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
-SMALL = {"data.num_labels": 20, "train.epochs": 1, "train.evaluations": 3}
 EVALUATIONS = 3
-
-
-def plan_of(study: str, **changes: Any) -> StudyPlan:
-    path = STUDIES / f"{study}.toml"
-    return make_plan(read_study(path), str(path), "quick", {**SMALL, **changes}, seeds=1)
-
-
-CONV = plan_of("labeled_rate", **{"network.width": 4})
-MLP = plan_of("improved_gan_mnist100")
+CONV = tiny_plan()
+MLP = make_plan(
+    read_study(STUDIES / "improved_gan_mnist100.toml"),
+    "x",
+    "quick",
+    {"data.num_labels": 20, "train.steps": 12, "train.evaluations": EVALUATIONS},
+    seeds=1,
+)
 CELLS = {(plan.study, cell.arm): (plan, cell) for plan in (CONV, MLP) for cell in plan.cells}
 CASES = [
-    ("labeled_rate", "supervised_only"),
-    ("labeled_rate", "ssgan_consistency"),
+    ("tiny", "supervised"),
+    ("tiny", "consistency"),
     ("improved_gan_mnist100", "improved_gan"),
 ]
 
@@ -103,7 +102,7 @@ def test_a_stopped_run_goes_on_to_the_record_it_would_have_had(
     assert steps == [undisturbed.curves[-1].step]
     assert but_for_times(record) == but_for_times(undisturbed)
     assert record.status == "complete"
-    assert bool(record.sample_files) == (case[1] != "supervised_only")
+    assert bool(record.sample_files) == (case[1] != "supervised")
     assert all((runner.store.folder / file).exists() for file in record.sample_files)
     assert record.timing is not None
     assert record.timing.train_seconds > 0
@@ -140,7 +139,7 @@ def test_a_foreign_checkpoint_counts_as_none(what: str, tmp_path: Path, monkeypa
     plan, cell = CELLS[CASES[0]]
     runner = runner_of(plan, tmp_path)
     if what == "cell":
-        other = CELLS["labeled_rate", "improved_gan"][1]
+        other = CELLS["tiny", "improved_gan"][1]
         stop_after(monkeypatch, runner, other, snapshots=2)
         file_of(tmp_path, other).rename(file_of(tmp_path, cell))
     else:

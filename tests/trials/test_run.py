@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_study import tiny_plan
 
 from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import scale_images
@@ -23,11 +24,9 @@ from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.study_file import read_study
 
-STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
-PLAN = make_plan(
-    read_study(STUDY), "x", "quick", {"data.num_labels": 20, "train.epochs": 1, "network.width": 4}, seeds=1
-)
-CELL = PLAN.cells[2]
+STUDIES = Path(__file__).parents[2] / "studies"
+PLAN = tiny_plan()
+CELL = next(cell for cell in PLAN.cells if cell.arm == "improved_gan")
 
 
 @pytest.fixture
@@ -81,11 +80,12 @@ def test_predictions_on_the_test_set_are_counted_and_the_wrong_ones_listed(runne
     config = RunConfig.model_validate(CELL.config)
     data = DeviceData.from_images(load("digits", Path()), torch.device("cpu"))
     splits = data.splits(config)
-    truth = data.labels[torch.from_numpy(splits.test)]
+    _, truth = data.test_set(splits)
     assert [sum(row) for row in record.confusion] == torch.bincount(truth, minlength=10).tolist()
     wrong = record.misclassified
     assert set(wrong.index) <= set(splits.test.tolist())
-    pairs = Counter(zip(data.labels[list(wrong.index)].tolist(), wrong.predicted, strict=True))
+    true_class = dict(zip(splits.test.tolist(), truth.tolist(), strict=True))
+    pairs = Counter(zip([true_class[index] for index in wrong.index], wrong.predicted, strict=True))
     assert pairs == Counter({(t, p): record.confusion[t][p] for t in range(10) for p in range(10) if t != p})
     assert len(wrong.index) == pytest.approx(record.metrics["error_rate"] * len(truth))
     assert all(0.1 <= value <= 1 and round(value, 4) == value for value in wrong.confidence)  # the largest of ten
@@ -143,10 +143,10 @@ def test_cells_that_take_turns_give_the_records_that_they_give_alone(
     break_batch(monkeypatch, model_seed=77)
     cells = {cell.arm: cell for cell in PLAN.cells}
     mixed = [
-        changed(cells["supervised_only"], train={"num_threads": 2}),
+        changed(cells["supervised"], train={"num_threads": 2}),
         changed(cells["improved_gan"], data={"image_size": 32}),
-        cells["ssgan_consistency"],
-        cells["ssgan_matching"].model_copy(update={"config": cells["ssgan_matching"].config | {"model_seed": 77}}),
+        cells["consistency"],
+        cells["article"].model_copy(update={"config": cells["article"].config | {"model_seed": 77}}),
         changed(cells["label_spreading"], method={"max_iter": 1}),
     ]
     alone = [runner.run(cell) for cell in mixed]
@@ -186,7 +186,7 @@ def test_time_in_which_others_take_their_turn_is_not_counted(runner: CellRunner)
 
 def runs_of(study: str, tmp_path: Path, *arms: str, **changes: Any) -> list[RunRecord]:
     settings = {"train.steps": 12, "network.width": 4, "train.evaluations": 3} | changes
-    plan = make_plan(read_study(STUDY.with_name(f"{study}.toml")), "x", "quick", settings, seeds=1)
+    plan = make_plan(read_study(STUDIES / f"{study}.toml"), "x", "quick", settings, seeds=1)
     cells = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
     return [cells.run(cell) for cell in plan.cells if cell.arm in arms]
 
@@ -198,7 +198,7 @@ def test_foreign_images_are_unlabeled_ones_alone(tmp_path: Path) -> None:
     for record in (none, half, all_of_them):
         assert record.status == "complete", record.error
         assert record.splits is not None
-        assert (record.splits.num_classes, record.splits.num_labels, record.splits.num_unlabeled) == (6, 60, 380)
+        assert (record.splits.num_classes, record.splits.num_labels, record.splits.num_unlabeled) == (6, 30, 300)
         assert (record.splits.num_validation, record.splits.num_test) == (120, 300)
         assert none.splits is not None
         assert record.splits.labeled_digest == none.splits.labeled_digest
@@ -226,7 +226,7 @@ def test_fewer_unlabeled_images_than_a_batch_are_enough(tmp_path: Path) -> None:
         for arm, count in (("improved_gan", 5), ("improved_gan", 0), ("supervised_only", 0))
     )
     assert [record.status for record in (few, none, supervised)] == ["complete"] * 3
-    assert [record.splits.num_unlabeled for record in (few, none, supervised) if record.splits] == [55, 50, 50]
+    assert [record.splits.num_unlabeled for record in (few, none, supervised) if record.splits] == [25, 20, 20]
     assert [record.curves[-1].step for record in (few, none, supervised)] == [12] * 3
 
 
@@ -234,8 +234,9 @@ def test_fewer_unlabeled_images_than_a_batch_are_enough(tmp_path: Path) -> None:
 def test_while_settings_are_chosen_the_test_images_are_not_read(
     evaluation_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {"data.evaluation_set": evaluation_set, "data.num_labels": 20}
-    (honest,) = runs_of("labeled_rate", tmp_path, "improved_gan", **chosen)
+    plan = tiny_plan(data__evaluation_set=evaluation_set)
+    cell = next(cell for cell in plan.cells if cell.arm == "improved_gan")
+    honest = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None).run(cell)
     original = run.load
 
     def load(*arguments: Any, **options: Any) -> ImageData:
@@ -245,7 +246,7 @@ def test_while_settings_are_chosen_the_test_images_are_not_read(
         return dataclasses.replace(data, test_images=255 - data.test_images, test_labels=(data.test_labels + 1) % 10)
 
     monkeypatch.setattr(run, "load", load)
-    (other,) = runs_of("labeled_rate", tmp_path, "improved_gan", **chosen)
+    other = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None).run(cell)
     assert honest.status == other.status == "complete"
     assert honest.splits is not None
     assert honest.splits.evaluated_on == evaluation_set
@@ -292,7 +293,7 @@ def test_weights_broken_by_the_last_update_make_the_run_diverge(
     assert record.diverged_step == record.curves[-1].step + (num_validation > 0) * 4
 
 
-@pytest.mark.parametrize(("arm", "images"), [("supervised_only", 16), ("improved_gan", 16 + 64)])
+@pytest.mark.parametrize(("arm", "images"), [("supervised", 16), ("improved_gan", 16 + 64)])
 def test_images_per_second_count_the_real_images_of_a_step(runner: CellRunner, arm: str, images: int) -> None:
     timing = runner.run(next(cell for cell in PLAN.cells if cell.arm == arm)).timing
     assert timing is not None
