@@ -111,6 +111,7 @@ def test_the_labels_read_are_those_that_training_shows_the_losses(
 
 def test_a_diverged_run_read_labels_up_to_its_divergence(resampled: RunRecord, tmp_path: Path) -> None:
     broken = {"status": "diverged", "diverged_step": 2, "curves": (), "metrics": {}}
+    broken |= dict.fromkeys(("confusion", "misclassified", "training"))
     found = audit(keep(resampled.model_copy(update=broken), tmp_path), tmp_path)
     assert found.steps == 2
     assert len(found.used) == 2 * 3  # an epoch has no image twice
