@@ -148,7 +148,7 @@ def make_config(workload: Workload, **data: Any) -> RunConfig:
             "labeled_batch_size": min(64, max(2, workload.batch_size // 4)),
             "num_threads": workload.num_threads,
             "precision": workload.precision,
-            "channels_last": workload.channels_last or (workload.network, workload.device) == ("article", "cpu"),
+            "channels_last": workload.channels_last or "auto",
             "cuda_graph": workload.cuda_graph,
         },
     }
