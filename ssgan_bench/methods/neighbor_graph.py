@@ -94,7 +94,7 @@ class NeighborGraph:
         return len(self._neighbors)
 
     def weights(self, n_neighbors: int, weighting: Weighting) -> Any:
-        """Make the symmetric matrix of edge weights W = max(A, A^T), a sparse (n, n) array with an empty diagonal.
+        """Make the symmetric matrix of edge weights W = (A + A^T) / 2, a sparse (n, n) array with an empty diagonal.
 
         A joins an image to its nearest `n_neighbors`, itself counted and then left out: with 1 ("equal"), or with
         exp(-4 d^2 / d_k^2), where d_k is the distance of the farthest of them ("gaussian", Calder et al. 2020).
@@ -108,7 +108,7 @@ class NeighborGraph:
             values = np.exp(-4 * np.square(distances / farthest))
         starts = np.arange(0, columns.size + 1, n_neighbors - 1)
         directed = csr_array((values.ravel(), columns.ravel(), starts), (len(columns), len(columns)))
-        return directed.maximum(directed.T).tocsr()
+        return ((directed + directed.T) / 2).tocsr()
 
     def nearest(self, rows: Array, n_neighbors: int) -> NDArray[np.int64]:
         """Find the nodes nearest to new images (m, P), nearest first: (m, n_neighbors).

@@ -39,12 +39,12 @@ def distances_to(rows, others):
 
 
 def dense_weights(rows, k):
-    """W = max(A, A^T) of equal weights, k neighbors with the image itself: (n, n)."""
+    """W = (A + A^T) / 2 of equal weights, k neighbors with the image itself: (n, n)."""
     distances = squared_distances(rows)
     np.fill_diagonal(distances, np.inf)
     joined = np.zeros_like(distances)
     np.put_along_axis(joined, np.argsort(distances, axis=1)[:, : k - 1], 1.0, axis=1)
-    return np.maximum(joined, joined.T)
+    return (joined + joined.T) / 2
 
 
 def chain(levels):

@@ -42,7 +42,7 @@ def test_gaussian_weights_are_those_of_the_paper():
     directed = np.where(distances <= farthest[:, None], np.exp(-4 * distances / farthest[:, None]), 0.0)
     np.fill_diagonal(directed, 0.0)
     weights = NeighborGraph(rows, 7).weights(7, "gaussian").toarray()
-    np.testing.assert_allclose(weights, np.maximum(directed, directed.T), atol=1e-12)
+    np.testing.assert_allclose(weights, (directed + directed.T) / 2, atol=1e-12)
 
 
 def test_copies_of_an_image_are_neighbors_of_each_other_and_not_of_themselves():
@@ -51,7 +51,7 @@ def test_copies_of_an_image_are_neighbors_of_each_other_and_not_of_themselves():
         weights = NeighborGraph(rows, 5).weights(5, weighting).toarray()
         assert np.isfinite(weights).all()
         assert not weights.diagonal().any()
-        assert weights[:20, :20].sum(axis=1).min() >= 4
+        assert weights[:20, :20].sum(axis=1).min() >= 2
 
 
 def test_normalized_weights_have_spectral_radius_one():
