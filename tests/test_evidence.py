@@ -12,8 +12,7 @@ import pytest
 from ssgan_bench.evidence import __main__ as command_line
 from ssgan_bench.evidence import pieces as how
 from ssgan_bench.evidence.pieces import (
-    PRESET,
-    SMOKE_LEVELS,
+    SMOKE_OWN_SETTINGS,
     SMOKE_SETTINGS,
     SMOKE_STUDIES,
     STUDIES,
@@ -103,11 +102,11 @@ def test_a_process_whose_time_is_up_is_stopped(tmp_path: Path, monkeypatch: pyte
 def test_a_finished_study_is_published_in_the_place_of_the_older_report(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (study,) = [found for found in pieces(("label_leak",)) if found.name == "label_leak"]
-    published = site.reports / "label_leak" / PRESET
+    (study,) = [found for found in pieces((("label_leak", "full"),)) if found.study == "label_leak"]
+    published = site.reports / "label_leak" / "full"
     (published / "evidence").mkdir(parents=True)
     (published / "index.html").write_text("old")
-    made = site.work(study) / "reports" / "label_leak" / PRESET
+    made = site.work(study) / "reports" / "label_leak" / "full"
     made.parent.mkdir(parents=True)
     shutil.copytree(ROOT / "reports" / "reference" / "label_leak" / "quick", made)
     monkeypatch.setattr(how, "run_module", lambda arguments, seconds: None)
@@ -124,7 +123,9 @@ def test_a_study_takes_graphs_and_turns_only_where_the_gpu_tests_passed(
 ) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(how, "run_module", lambda arguments, seconds: commands.append(arguments))
-    tests, _, begun, small, large = pieces(("labeled_rate", "improved_gan_mnist100", "label_leak"))
+    tests, _, begun, small, large = pieces(
+        (("labeled_rate", "full"), ("improved_gan_mnist100", "paper"), ("label_leak", "full"))
+    )
     begun.run(begun, site, 100)
     site.note(tests)
     for study in (begun, small, large):
@@ -147,10 +148,10 @@ def test_without_a_gpu_it_only_says_what_is_missing(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "no CUDA GPU here; nothing is run"
     table = {line.split()[0]: line for line in lines[3:]}
-    assert list(table) == ["gpu_tests", "benchmarks", *STUDIES]
+    assert list(table) == ["gpu_tests", "benchmarks", *("-".join(study) for study in STUDIES)]
     assert all("a CUDA GPU" in line for line in table.values())
-    assert "missing: 40 runs" in table["improved_gan_mnist100"]
-    assert "mnist in --data-dir" in table["improved_gan_mnist100"]
+    assert "missing: 40 runs" in table["improved_gan_mnist100-paper"]
+    assert "mnist in --data-dir" in table["improved_gan_mnist100-paper"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,11 +175,11 @@ def test_the_studies_at_toy_size_are_the_real_ones() -> None:
     from ssgan_bench.trials.plan import make_plan, parse_overrides
     from ssgan_bench.trials.study_file import read_study
 
-    for name in SMOKE_STUDIES:
+    for name, preset in SMOKE_STUDIES:
         path = ROOT / "studies" / f"{name}.toml"
         changes = {**SMOKE_SETTINGS, "data.dataset": "digits"}
-        changes |= parse_overrides([SMOKE_LEVELS[name]])
-        plan = make_plan(read_study(path), str(path), PRESET, changes, seeds=2)
+        changes |= parse_overrides(SMOKE_OWN_SETTINGS[name])
+        plan = make_plan(read_study(path), str(path), preset, changes, seeds=2)
         assert len(plan.cells) == 2 * len(plan.arms)
     assert set(SMOKE_STUDIES) <= set(STUDIES)
 

@@ -9,23 +9,34 @@ from pathlib import Path
 
 from ssgan_bench.evidence.site import ROOT, Piece, Site
 
-STUDIES = ("improved_gan_mnist100", "labeled_rate", "feature_matching", "label_leak", "real_fake_head")
-PRESET = "full"
+STUDIES = (
+    ("improved_gan_mnist100", "paper"),
+    ("improved_gan_mnist100", "head"),
+    ("labeled_rate", "full"),
+    ("feature_matching", "full"),
+    ("label_leak", "full"),
+    ("real_fake_head", "full"),
+)
+"""Each with its preset."""
+DATA = "mnist"
+"""What they are of."""
 GPU_TESTS = "gpu_tests"
 END_SECONDS = 15.0
 """How long a stopped process gets to end before it is killed."""
 RUNS_AT_ONCE = {"improved_gan_mnist100": 8}
 """Runs that share a process: of small networks, whose steps leave most of a GPU idle. Not measured yet; the benchmarks
 say whether it pays."""
-SMOKE_STUDIES = ("improved_gan_mnist100", "label_leak")
+SMOKE_STUDIES = (("improved_gan_mnist100", "paper"), ("label_leak", "full"))
 SMOKE_SETTINGS = {
     "data.image_size": 16,
     "data.num_validation": 200,
-    "network.width": 4,
     "train.epochs": 1,
     "train.evaluations": 2,
 }
-SMOKE_LEVELS = {"improved_gan_mnist100": "data.num_labels=100", "label_leak": "data.labeled_rate=0.2"}
+SMOKE_OWN_SETTINGS = {
+    "improved_gan_mnist100": ["data.num_labels=100"],
+    "label_leak": ["data.labeled_rate=0.2", "network.width=4"],
+}
 SMOKE_BENCHMARKS = ("tests/benchmarks/test_training_step.py",)
 SMOKE_SELECTION = ["-k", "supervised and cpu and not narrow"]
 
@@ -77,20 +88,29 @@ def _run_benchmarks(piece: Piece, site: Site, seconds: float) -> None:
 
 def _run_study(piece: Piece, site: Site, seconds: float) -> None:
     work = site.work(piece)
-    command = ["ssgan_bench.study", piece.name, "--preset", PRESET, "--out", str(work), "--device", str(site.device)]
+    command = [
+        "ssgan_bench.study",
+        piece.study,
+        "--preset",
+        piece.preset,
+        "--out",
+        str(work),
+        "--device",
+        str(site.device),
+    ]
     command += ["--data-dir", str(site.data_root)]
     if _is_fast(piece, site):
-        command += ["--set", "train.cuda_graph=true", "--runs-at-once", str(RUNS_AT_ONCE.get(piece.name, 1))]
+        command += ["--set", "train.cuda_graph=true", "--runs-at-once", str(RUNS_AT_ONCE.get(piece.study, 1))]
     if site.is_toy:
-        settings = [f"{key}={value}" for key, value in SMOKE_SETTINGS.items()] + [SMOKE_LEVELS[piece.name]]
+        settings = [f"{key}={value}" for key, value in SMOKE_SETTINGS.items()] + SMOKE_OWN_SETTINGS[piece.study]
         command += ["--dataset", "digits", "--seeds", "2", "--workers", "1"]
         command += [word for setting in settings for word in ("--set", setting)]
     code = run_module(command, seconds)
     if code == 0:
         from ssgan_bench.reporting.page import replace_folder
 
-        report = work / "reports" / piece.name / PRESET
-        target = site.reports / piece.name / PRESET
+        report = work / "reports" / piece.study / piece.preset
+        target = site.reports / piece.study / piece.preset
         replace_folder(target, lambda new: shutil.copytree(report, new, dirs_exist_ok=True), has_evidence=True)
     book(piece, site, code)
 
@@ -138,10 +158,13 @@ def book(piece: Piece, site: Site, code: int | None, then: str = "the next slice
         site.failures[piece.name] = f"failed with exit code {code}"
 
 
-def pieces(studies: tuple[str, ...] = STUDIES) -> list[Piece]:
+def pieces(studies: tuple[tuple[str, str], ...] = STUDIES) -> list[Piece]:
     """List everything to be shown, in the order in which it is made."""
     return [
         Piece(GPU_TESTS, (*_gpu_tests(), "tests/tiny_runs.py"), _run_tests),
         Piece("benchmarks", ("tests/benchmarks",), _run_benchmarks),
-        *(Piece(name, (f"studies/{name}.toml",), _run_study, data="mnist") for name in studies),
+        *(
+            Piece(f"{study}-{preset}", (f"studies/{study}.toml",), _run_study, study, preset)
+            for study, preset in studies
+        ),
     ]

@@ -79,7 +79,9 @@ class Piece:
     """Files and folders of the checkout that belong to it, besides the code that every run computes with."""
     run: Callable[["Piece", Site, float], None]
     """Makes it, or a part of it, within some seconds."""
-    data: str | None = None
+    study: str = ""
+    """Name of a study, and of its preset; empty for what is none."""
+    preset: str = ""
 
     def code(self) -> str:
         """Digest (hex) of all that decides its result."""

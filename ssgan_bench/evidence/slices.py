@@ -2,7 +2,7 @@
 
 import time
 
-from ssgan_bench.evidence.pieces import PRESET
+from ssgan_bench.evidence.pieces import DATA
 from ssgan_bench.evidence.site import ROOT, Piece, Site
 
 STOP_SECONDS = 30.0
@@ -41,26 +41,26 @@ def missing_table(todo: list[Piece], site: Site) -> str:
 
 
 def _progress(piece: Piece, site: Site) -> str:
-    if piece.data is None:
+    if not piece.study:
         return "missing"
     from ssgan_bench.records.store import RecordStore
     from ssgan_bench.trials.plan import make_plan
     from ssgan_bench.trials.study_file import read_study
 
-    store = RecordStore(site.work(piece) / "runs" / piece.name / PRESET)
-    path = ROOT / "studies" / f"{piece.name}.toml"
-    plan = store.plan() or make_plan(read_study(path), str(path), PRESET, {})
+    store = RecordStore(site.work(piece) / "runs" / piece.study / piece.preset)
+    path = ROOT / "studies" / f"{piece.study}.toml"
+    plan = store.plan() or make_plan(read_study(path), str(path), piece.preset, {})
     done = sum(record.is_finished for record in store.records())
     return f"{done} of {len(plan.cells)} runs" if done else f"missing: {len(plan.cells)} runs"
 
 
 def _needs(piece: Piece, site: Site) -> str:
     needs = [] if site.device else ["a CUDA GPU"]
-    if piece.data is not None and not site.is_toy:
+    if piece.study and not site.is_toy:
         from ssgan_bench.data.datasets import is_present
 
-        if not is_present(piece.data, site.data_root):
-            needs.append(f"{piece.data} in --data-dir, or a network")
+        if not is_present(DATA, site.data_root):
+            needs.append(f"{DATA} in --data-dir, or a network")
     if piece.name in site.failures:
         needs.append("a look at the lines above")
     return ", ".join(needs) or "another slice"

@@ -15,6 +15,8 @@ from ssgan_bench.records.store import RecordStore
 from ssgan_bench.reporting import headline as module
 from ssgan_bench.reporting import write_report
 from ssgan_bench.reporting.headline import BEGIN, END, ROWS, headline, with_headline
+from ssgan_bench.trials.plan import make_plan as make_cells
+from ssgan_bench.trials.study_file import read_study
 
 ROOT = Path(__file__).parents[2]
 Store = Callable[..., RecordStore]
@@ -53,7 +55,7 @@ def test_what_was_not_measured_stays_blank(tmp_path: Path) -> None:
         n=10,
         source="Salimans et al. 2016",
     )
-    lines = headline(tmp_path, {("improved_gan_mnist100", "full"): [value]}).splitlines()[2:]
+    lines = headline(tmp_path, {("improved_gan_mnist100", "paper"): [value]}).splitlines()[2:]
     assert len(lines) == len(ROWS)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert all(row[2:4] == ["", ""] and row[6:] == ["", ""] for row in cells)
@@ -101,3 +103,10 @@ def test_hardware_says_a_precision_other_than_float32(
     row = replace(ROWS[0], study=plan.study, preset=plan.preset, arm=plan.arms[1].name, num_labels=20)
     monkeypatch.setattr(module, "ROWS", (row,))
     assert headline(tmp_path, {}).endswith("| Example Processor 9000, bf16 | 0123456 |")
+
+
+def test_every_row_names_a_preset_an_arm_and_a_number_of_labels_that_its_study_has() -> None:
+    studies = {name: read_study(ROOT / "studies" / f"{name}.toml") for name in {row.study for row in ROWS}}
+    for row in ROWS:
+        cells = make_cells(studies[row.study], "x", row.preset, {}).cells
+        assert (row.arm, row.num_labels) in {(cell.arm, cell.levels["data.num_labels"]) for cell in cells}, row
