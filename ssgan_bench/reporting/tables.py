@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ssgan_bench.reporting import collapse
 from ssgan_bench.reporting.analysis import Analysis
 from ssgan_bench.reporting.document import Table
 from ssgan_bench.reporting.evidence import csv_text
@@ -174,9 +175,8 @@ def robust_table(analysis: Analysis) -> Table:
         f"below n = 4), negative is better. Probability of improvement: of a run of the arm having a lower {unit.name} "
         f"than a run of {analysis.label(analysis.evidence.study.baseline)}, whatever the seeds; 0.5 is no order. "
         "Trimmed mean: without a fifth of the differences at either end, 95 % interval after Yuen. Sign test p: of as "
-        "many better as worse pairs. Collapsed: runs of arm / baseline more than 10 points and 3 robust standard "
-        "deviations above the median of their arm; p: exact McNemar test of equally many. Sign test p and collapse p "
-        "are not corrected."
+        f"many better as worse pairs. Collapsed: runs of arm / baseline {collapse.RULE}; p: exact McNemar test of "
+        "equally many. Sign test p and collapse p are not corrected."
     )
     factors = analysis.evidence.study.factors
     columns = ("arm", *(f.label for f in factors), *ROBUST_COLUMNS)
