@@ -122,8 +122,8 @@ class ConvConfig(Frozen):
     normalization: Literal["batch", "weight", "none"] = "batch"
     """Of the discriminator's convolutions; the generator keeps batch norm."""
     norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
-    """Share of a new batch in the running averages of batch norm (the article's: 0.01), which a consistency loss's teacher,
-    the generator's samples and train.evaluation_statistics = "running" use; short runs need more."""
+    """Share of a new batch in the running averages of batch norm (the article's: 0.01). A consistency loss's teacher,
+    the generator's samples and train.evaluation_statistics = "running" use them; short runs need more."""
 
 
 class MlpConfig(Frozen):
