@@ -63,7 +63,7 @@ class GraphMethod(ClassicalMethod):
         return Work(fit=num_images * SOLVING, per_image=per_image, shared=num_images * per_image)
 
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
-        rows = np.concatenate([labeled, unlabeled])
+        rows = np.concatenate([labeled, unlabeled], dtype=np.float32, casting="same_kind")
         count = min(max(self.asked_neighbors(self.config) or 0, SEARCHED_NEIGHBORS), len(rows))
         graph, nodes, self.shared_seconds = graph_of(rows, count, self.num_threads)
         known = nodes[: len(labels)]

@@ -6,7 +6,7 @@ of a process is kept, and the next run on the same images takes it over (`graph_
 
 import hashlib
 import time
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ CHUNK = 512
 EXACT_CHUNK = 64
 """Images that are compared with their candidates at once: as many as a processor's cache holds."""
 
+Rows: TypeAlias = NDArray[np.floating[Any]]
+"""Pixels (n, P); they count as float32."""
 Weighting = Literal["equal", "gaussian"]
 
 
@@ -31,8 +33,8 @@ class Nearest:
     choose. Ties go to the lower index.
     """
 
-    def __init__(self, rows: Array):
-        self._rows = rows.astype(np.float32)
+    def __init__(self, rows: Rows):
+        self._rows = rows.astype(np.float32, copy=False)
         self._center = self._rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         self._centered = self._rows - self._center  # between centered rows fewer digits are lost
         self._half_squares = np.square(self._centered).sum(axis=1) / 2
@@ -41,9 +43,9 @@ class Nearest:
         """Find the nearest rows of each row, itself left out: indices (n, count), nearest first, and distances."""
         return self._search(self._rows, count, among_themselves=True)
 
-    def of_others(self, others: Array, count: int) -> NDArray[np.int64]:
+    def of_others(self, others: Rows, count: int) -> NDArray[np.int64]:
         """Find the nearest rows of each of the others (m, P), nearest first: (m, count) indices of rows."""
-        return self._search(others.astype(np.float32), count, among_themselves=False)[0]
+        return self._search(others.astype(np.float32, copy=False), count, among_themselves=False)[0]
 
     def _search(
         self, others: NDArray[np.float32], count: int, *, among_themselves: bool
@@ -78,7 +80,7 @@ class Nearest:
 class NeighborGraph:
     """Images as nodes, in the order of their rows' digests, so that it is the same however the images are ordered."""
 
-    def __init__(self, rows: Array, count: int):
+    def __init__(self, rows: Rows, count: int):
         """Search the nearest neighbors of rows (n, P); `count` of them, the image itself included, n at most."""
         start = time.perf_counter()
         self._nearest = Nearest(rows)
@@ -110,7 +112,7 @@ class NeighborGraph:
         directed = csr_array((values.ravel(), columns.ravel(), starts), (len(columns), len(columns)))
         return ((directed + directed.T) / 2).tocsr()
 
-    def nearest(self, rows: Array, n_neighbors: int) -> NDArray[np.int64]:
+    def nearest(self, rows: Rows, n_neighbors: int) -> NDArray[np.int64]:
         """Find the nodes nearest to new images (m, P), nearest first: (m, n_neighbors).
 
         What was found is kept: validation and test images are asked for again by every run on this graph.
@@ -131,16 +133,16 @@ def normalized(weights: Any) -> Any:
     return (scale @ weights @ scale).tocsr()
 
 
-def row_digests(rows: Array) -> list[bytes]:
+def row_digests(rows: Rows) -> list[bytes]:
     """SHA-256 of each row, as float32."""
-    return [hashlib.sha256(row.tobytes()).digest() for row in rows.astype(np.float32)]
+    return [hashlib.sha256(row.tobytes()).digest() for row in rows.astype(np.float32, copy=False)]
 
 
 _kept: dict[tuple[bytes, int, int], NeighborGraph] = {}
 """The last graph of this process, by the digest of its rows, the number of neighbors and that of threads."""
 
 
-def graph_of(rows: Array, count: int, num_threads: int) -> tuple[NeighborGraph, NDArray[np.int64], float]:
+def graph_of(rows: Rows, count: int, num_threads: int) -> tuple[NeighborGraph, NDArray[np.int64], float]:
     """Give the graph of rows (n, P), in whatever order they are, with up to `count` neighbors of each.
 
     Returns:

@@ -38,8 +38,8 @@ def metrics_table(analysis: Analysis) -> tuple[Table, str]:
     labels = tuple(factor.label for factor in evidence.study.factors)
     heads = ("error (%)", "NLL (nats)", "ECE", "training error (%)", "collapsed", "fell back", "at chance")
     caption = (
-        "Mean over runs with 95 % t interval of the test error, the negative log-likelihood and the expected "
-        "calibration error; mean error on the labeled images. Runs that collapsed against the others of their arm, "
+        f"Mean over runs with 95 % t interval of the {evidence.study.evaluated_on} error, the negative log-likelihood "
+        "and the expected calibration error; mean error on the labeled images. Runs that collapsed against the others of their arm, "
         "ended far above their own best, are at chance, or were still falling at the end."
     )
     table = Table(

@@ -87,6 +87,7 @@ def mark(found: Signs) -> str:
 def lines(analysis: Analysis) -> list[str]:
     """Say each sign that runs show, with the arms, conditions and counts; nothing for a study without any."""
     found = signs(analysis.evidence)
+    error = f"{analysis.evidence.study.evaluated_on} error"
     said = [
         _line(found, analysis, f"Collapsed ({RULE})", lambda group: group.collapsed),
         _line(
@@ -98,7 +99,7 @@ def lines(analysis: Analysis) -> list[str]:
         _line(
             found,
             analysis,
-            "At chance (test error not shown to be below that of always guessing the most frequent class, at 1 %)",
+            f"At chance ({error} not shown to be below that of always guessing the most frequent class, at 1 %)",
             lambda group: group.at_chance,
         ),
         _line(
@@ -135,7 +136,7 @@ def _where(own: Sequence[tuple[Condition, str]], analysis: Analysis) -> str:
 
 
 def unreached_text(analysis: Analysis) -> str:
-    """Say how many test images the labels did not reach, for every graph method; empty without one."""
+    """Say how many evaluated images the labels did not reach, for every graph method; empty without one."""
     parts = []
     found = [group for group in signs(analysis.evidence) if not math.isnan(group.unreached)]
     for arm in dict.fromkeys(group.arm for group in found):
@@ -143,4 +144,5 @@ def unreached_text(analysis: Analysis) -> str:
         parts.append(f"{analysis.label(arm)}{_where(own, analysis)}")
     if not parts:
         return ""
-    return f"Test images that no label reached, mean share over runs: {'; '.join(parts)}."
+    evaluated_on = analysis.evidence.study.evaluated_on.capitalize()
+    return f"{evaluated_on} images that no label reached, mean share over runs: {'; '.join(parts)}."
