@@ -37,6 +37,7 @@ from ssgan_bench.reporting.document import (
     Text,
 )
 from ssgan_bench.reporting.evidence import csv_text
+from ssgan_bench.reporting.first_sentence import first_sentence
 from ssgan_bench.reporting.frames import (
     ALPHA,
     Condition,
@@ -92,7 +93,7 @@ def build(analysis: Analysis) -> tuple[Document, Parts]:
         subtitle=f"Preset {study.preset}, protocol {study.protocol_version}",
         question=study.question,
         expectation=study.expectation,
-        answer=answer(analysis),
+        answer=(*first_sentence(analysis), *answer(analysis)),
         sections=tuple(make(analysis, parts) for make in makers),
     )
     return document, parts
