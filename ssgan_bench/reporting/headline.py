@@ -77,7 +77,7 @@ ROWS = (
 
 
 def headline(reports: Path, published: Mapping[tuple[str, str], Sequence[PublishedValue]]) -> str:
-    """Write the table from the evidence in `reports/STUDY/PRESET/evidence`; what was not measured stays blank.
+    """Write the table from the evidence in `reports/STUDY/PRESET/evidence`; what was not measured has no row.
 
     Args:
         reports: holds the committed reports.
@@ -97,6 +97,8 @@ def headline(reports: Path, published: Mapping[tuple[str, str], Sequence[Publish
         if evidence is not None:
             measured = _measured(evidence, row.arm, row.num_labels)
         error, n, hardware, commit = measured
+        if not n:
+            continue
         theirs, source = _published(row, published.get((row.study, row.preset), ()))
         cells = (row.method, level_text(row.num_labels), error, n, theirs, source, hardware, commit)
         lines.append("| " + " | ".join(cells) + " |")
