@@ -39,8 +39,8 @@ def metrics_table(analysis: Analysis) -> tuple[Table, str]:
     heads = ("error (%)", "NLL (nats)", "ECE", "training error (%)", "collapsed", "fell back", "at chance")
     caption = (
         f"Mean over runs with 95 % t interval of the {evidence.study.evaluated_on} error, the negative log-likelihood "
-        "and the expected calibration error; mean error on the labeled images. Runs that collapsed against the others of their arm, "
-        "ended far above their own best, are at chance, or were still falling at the end."
+        "and the expected calibration error; mean error on the labeled images. Runs that collapsed against the others "
+        "of their arm, ended far above their own best, are at chance, or were still falling at the end."
     )
     table = Table(
         ("arm", *labels, *heads, "still falling"), tuple(row for row, _ in rows), caption, PATH, left=1 + len(labels)
