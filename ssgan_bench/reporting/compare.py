@@ -227,7 +227,7 @@ def _tests(first: Evidence, pairs: list[Pair]) -> list[ArmTest]:
         for pair in own:
             by_seed.setdefault(_seeds(pair), []).append(pair.second[metric] - pair.first[metric])
         if own:
-            runs = {seeds: math.fsum(values) / len(values) for seeds, values in by_seed.items()}
+            runs = {seeds: _mean_difference(values) for seeds, values in by_seed.items()}
             means = list(by_unit(runs, first.study).values())
             rows.append((arm, len({pair.condition for pair in own}), means))
     p = [sign_flip_p(means) if len(means) > 1 else math.nan for _, _, means in rows]
@@ -235,6 +235,12 @@ def _tests(first: Evidence, pairs: list[Pair]) -> list[ArmTest]:
         ArmTest(arm, count, mean_interval(means), raw, adjusted)
         for (arm, count, means), raw, adjusted in zip(rows, p, holm(p).tolist(), strict=True)
     ]
+
+
+def _mean_difference(values: list[float]) -> float:
+    """Mean of a seed's differences; zero where they cancel but for rounding, whose signs a test would read."""
+    total = math.fsum(values)
+    return 0.0 if abs(total) <= 1e-9 * math.fsum(map(abs, values)) else total / len(values)
 
 
 def setup_differences(comparison: Comparison) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ LINE_SECONDS = 10.0
 
 
 def describe_result(record: Record) -> str:
-    """One short phrase on the last result, e.g. "ssgan_matching num_labels=20 seed 3: error 4.0 %"."""
+    """One short phrase on the last result, e.g. "improved_gan num_labels=20 seed 3: error 4.0 %"."""
     if isinstance(record, SearchRecord):
         return f"search of {record.arm}, trial {record.trial}: {record.error or record.status}"
     levels = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in record.cell.levels.items())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssgan_bench.config import digest
+from ssgan_bench.config import Kind, digest
 from ssgan_bench.records.schema import (
     ArmInfo,
     Cell,
@@ -37,9 +37,13 @@ TWO = ARMS[:1] + ARMS[3:]
 BUDGETS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 200))
 METHODS = {
     "supervised_only": "supervised",
+    "supervised_redrawn": "supervised",
     "label_spreading": "label_spreading",
     "logistic_regression": "logistic_regression",
 }
+"""Of arms that are no GAN."""
+KINDS: dict[str, Kind] = {"supervised": "supervised", "ssgan": "semi_supervised"}
+"""Of methods that are not classical."""
 Level = int | float | str | bool
 LABELS = FactorInfo(key="data.num_labels", label="Labeled images", levels=(10, 20, 50, 200))
 
@@ -83,7 +87,16 @@ def make_plan(
         "metric": "error_rate",
         "baseline": arms[0][0],
     } | fields_changed
-    infos = tuple(ArmInfo(name=name, label=label) for name, label in arms)
+    methods = {name: METHODS.get(name, "ssgan") for name, _ in arms}
+    infos = tuple(
+        ArmInfo(
+            name=name,
+            label=label,
+            kind=KINDS.get(methods[name], "classical"),
+            has_generator=methods[name] == "ssgan",
+        )
+        for name, label in arms
+    )
     declared = tuple(family) if family is not None else factors[0].levels if factors else ()
     return StudyPlan(
         **fields,

@@ -253,7 +253,7 @@ def test_one_split_with_many_model_seeds_counts_model_seeds_and_says_so(analyzed
 
 def test_drawings_of_all_designs_render(analyzed):
     plan = make_plan(arms=TWO, factors=(THREE,), seeds=range(4), model_seeds=(50, 51))
-    _, parts = build(analyzed(plan, lambda cell: curve(cell.levels["data.num_labels"]) + wobble(cell, 0.05)))
+    _, parts = build(analyzed(plan, lambda cell: curve(cell.levels["data.num_labels"]) * (1 + wobble(cell, 0.1))))
     for name in ("label_efficiency", "variance"):
         figure = parts.drawings[name]()
         figure.canvas.draw()

@@ -88,12 +88,12 @@ ERRORS = {"ssgan_fixed": 0.20, "ssgan_redrawn": 0.15, "supervised_only": 0.18, "
 
 
 def with_protocols(plan: StudyPlan) -> StudyPlan:
-    """Let arms named "redrawn" redraw their mask, and those named "supervised" be without a GAN."""
+    """Let arms named "redrawn" redraw their mask."""
     cells = []
     for cell in plan.cells:
         protocol = "resampled" if cell.arm.endswith("redrawn") else "fixed"
         data = cell.config["data"] | {"label_protocol": protocol}
-        method = {"name": "supervised" if cell.arm.startswith("supervised") else "ssgan"}
+        method = {"name": cell.config["method"]["name"]}  # the same for an arm and its twin
         cells.append(cell.model_copy(update={"config": cell.config | {"data": data, "method": method}}))
     return plan.model_copy(update={"cells": tuple(cells)})
 

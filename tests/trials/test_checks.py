@@ -18,7 +18,7 @@ def test_every_arm_of_the_main_study_fits_digits(tmp_path: Path) -> None:
 
 
 def test_a_fit_that_would_take_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classical, "MOST_MULTIPLICATIONS", 1e8)  # digits: 1,100 x (3,700 x 16^2 + 10^7)
+    monkeypatch.setattr(classical, "MOST_MULTIPLICATIONS", 1e8)  # digits: 1,100 x (3,600 x 16^2 + 10^7)
     with pytest.raises(ConfigError, match=r"1100 images of 256 pixels need 1\.2e\+10 multiplications"):
         check_cells(make_plan(read_study(STUDY), "x", "quick", {}), tmp_path, None)
 

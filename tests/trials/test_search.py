@@ -16,6 +16,7 @@ import fake_search
 import pytest
 import torch
 from fake_search import DEFAULT, PROVENANCE, error_of, make_plan
+from tiny_study import tiny_plan
 
 from ssgan_bench.config import ConfigError, RunConfig
 from ssgan_bench.data.on_device import DeviceData
@@ -23,15 +24,12 @@ from ssgan_bench.records.schema import Provenance
 from ssgan_bench.records.search_schema import SearchPlan, SearchRecord
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials import run
-from ssgan_bench.trials.plan import make_plan as make_study_plan
 from ssgan_bench.trials.presence import Presence
 from ssgan_bench.trials.queue import sqlite_url
 from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.search import SearchTrials, importances
 from ssgan_bench.trials.search_run import TrialRunner
-from ssgan_bench.trials.study_file import read_study
 
-STUDY = Path(__file__).parents[2] / "studies" / "labeled_rate.toml"
 CHANCE = 0.9
 RunSearch = Callable[..., dict[str, SearchRecord]]
 
@@ -224,9 +222,7 @@ def test_importance_names_the_key_that_matters(run_search: RunSearch) -> None:
 
 # The runner's side: what a search may read.
 
-PLAN = make_study_plan(
-    read_study(STUDY), "x", "quick", {"data.num_labels": 20, "train.epochs": 1, "network.width": 4}, seeds=1
-)
+PLAN = tiny_plan()
 CONFIG = RunConfig.model_validate(PLAN.cells[0].config)
 
 
