@@ -91,6 +91,8 @@ class FakeSpec:
                 os.kill(os.getpid(), signal.SIGKILL)
             if behavior == "stopped":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            while behavior == "gated" and not (self.folder / "go").exists():
+                time.sleep(0.02)
             if behavior == "busy":
                 time.sleep(10_000)
             if behavior == "full":

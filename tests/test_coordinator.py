@@ -153,46 +153,48 @@ def test_workers_die_with_a_killed_coordinator(study: Study) -> None:
     assert wait_until(lambda: not members(process.pid)), members(process.pid)
 
 
+def started_twice(study: Study, behaviors: str, again: str) -> tuple[subprocess.Popen[str], subprocess.Popen[str], str]:
+    """A command that waits in a gated cell, a second one that follows it, and what the second one said."""
+    first = study.start(behaviors)
+    assert wait_until(lambda: len(study.executions()) >= 2)
+    second = study.start(again)
+    assert second.stdout is not None
+    return first, second, second.stdout.readline()
+
+
 def test_the_second_copy_of_a_command_follows_the_first_and_ends_with_its_exit_code(study: Study) -> None:
-    behaviors = "ok,ok,failed,ok"
-    first = study.start(behaviors, FAKE_SECONDS="1")
-    assert wait_until(lambda: len(study.executions()) == 2)
-    second = study.start(behaviors)
+    first, second, line = started_twice(study, "gated,failed,ok", "gated,failed,ok")
+    assert f"process {first.pid} on {socket.gethostname()}, since " in line
+    (study.folder / "go").touch()
     outputs = [process.communicate(timeout=TIMEOUT)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [1, 1], outputs
-    assert f"process {first.pid} on {socket.gethostname()}, since " in outputs[1]
-    assert set(study.executions_per_cell().values()) == {1, 2}  # the failed one twice, as in one call
+    assert sorted(study.executions_per_cell().values()) == [1, 1, 2]  # the failed one twice, as in one call
 
 
 def test_the_second_copy_takes_over_when_the_first_is_killed(study: Study) -> None:
-    first = study.start(FAKE_SECONDS="1")
-    assert wait_until(lambda: len(study.executions()) == 2)
-    second = study.start()
-    assert wait_until(lambda: bool(study.record_files()))
+    first, second, _ = started_twice(study, "gated,ok,ok", "gated,ok,ok")
+    assert wait_until(lambda: len(study.record_files()) == 2)
     before = study.record_files()
     os.killpg(first.pid, signal.SIGKILL)
+    (study.folder / "go").touch()
     output, _ = second.communicate(timeout=TIMEOUT)
-    assert (second.returncode, output.splitlines()[-1]) == (0, "8 finished;")
+    assert (second.returncode, output.splitlines()[-1]) == (0, "3 finished;")
     assert before.items() <= study.record_files().items()
-    assert study.is_complete()
+    assert study.is_complete("gated,ok,ok")
 
 
 def test_an_interrupt_of_the_second_copy_ends_only_that(study: Study) -> None:
-    first = study.start(FAKE_SECONDS="1")
-    assert wait_until(lambda: len(study.executions()) == 2)
-    second = study.start()
-    assert second.stdout is not None
-    assert "following it" in second.stdout.readline()
+    first, second, _ = started_twice(study, "gated,gated", "gated,gated")
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=TIMEOUT)
     assert (second.returncode, "goes on" in output) == (130, True)
-    assert first.communicate(timeout=TIMEOUT)[0] == "8 finished;\n"
+    (study.folder / "go").touch()
+    assert first.communicate(timeout=TIMEOUT)[0] == "2 finished;\n"
 
 
 def test_a_command_that_asks_for_more_goes_on_where_the_first_ends(study: Study) -> None:
-    first = study.start("ok,ok", FAKE_SECONDS="1")
-    assert wait_until(lambda: len(study.executions()) == 2)
-    more = study.start("ok,ok,ok")
+    first, more, _ = started_twice(study, "gated,ok", "gated,ok,ok")
+    (study.folder / "go").touch()
     assert first.communicate(timeout=TIMEOUT)[0] == "2 finished;\n"
     assert more.communicate(timeout=TIMEOUT)[0].splitlines()[-1] == "3 finished;"
     assert set(study.executions_per_cell().values()) == {1}

@@ -1,8 +1,8 @@
 """Checkpoints: where a run under way stands, so that a run of hours survives a kill.
 
 A checkpoint holds the state of training and what the run has measured so far, sample grids included. Where it is kept
-is the engine's business (`CheckpointPlace`); the coordinator discards it once the run has its record. It begins with the
-SHA-256 of the rest, and says for which configuration, data, code, PyTorch and device it was written; a damaged or
+is the engine's business (`CheckpointPlace`); the coordinator discards it once the run has its record. It begins with
+the SHA-256 of the rest, and says for which configuration, data, code, PyTorch and device it was written; a damaged or
 foreign one counts as none, and the run begins anew. Random streams are functions of (seed, name, step), so on a CPU a
 continued run is the uninterrupted one, bit by bit.
 """
