@@ -68,9 +68,13 @@ def make_plan(num_trials: int = 6, num_seeds: int = 3, arms: tuple[str, ...] = (
 
 def error_of(config: RunConfig) -> float:
     """A bowl with some noise of the seed."""
-    rate, width = config.optimizer.learning_rate, config.network.width
-    bowl = abs(rate - 0.01) * 5 + abs(width - 32) / 100 + config.train.labeled_batch_size / 1000
-    return min(0.9, 0.1 + bowl + (config.model_seed % 7) / 100)
+    size = config.train.labeled_batch_size
+    return _error(config.optimizer.learning_rate, config.network.width, size, config.model_seed)
+
+
+def _error(rate: float, width: int, labeled_batch_size: int, seed: int) -> float:
+    bowl = abs(rate - 0.01) * 5 + abs(width - 32) / 100 + labeled_batch_size / 1000
+    return min(0.9, 0.1 + bowl + (seed % 7) / 100)
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,6 @@ class FakeSpec:
     folder: Path
 
     def __call__(self, checkpoints: CheckpointPlace | None) -> Runner:
-        import ssgan_bench.methods  # noqa: F401  (makes the methods known to RunConfig)
-
         return self.run
 
     def run(self, task: Task) -> ScoreResult:
@@ -93,8 +95,11 @@ class FakeSpec:
         if behavior == "killed-once" and runs == 7:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(SECONDS)
-        config = RunConfig.model_validate(task.work)
-        return ScoreResult(SeedScore(seed=config.model_seed, error_rate=error_of(config)), PROVENANCE, SECONDS)
+        assert isinstance(task.work, dict)
+        content, seed = task.work, task.work["model_seed"]
+        size = content["train"]["labeled_batch_size"]
+        error = _error(content["optimizer"]["learning_rate"], content["network"]["width"], size, seed)
+        return ScoreResult(SeedScore(seed=seed, error_rate=error), PROVENANCE, SECONDS)
 
 
 def main() -> int:
