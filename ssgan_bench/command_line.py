@@ -51,7 +51,7 @@ def exit_code(command: Callable[[], int], *, when_stopped: str = "", os_error: i
         with sigterm_as_interrupt():
             return command()
     except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted{interrupt or remark}")
+        print(f"\ninterrupted{str(interrupt) or remark}")
         return 130
     except ConfigError as error:
         for line in str(error).splitlines():

@@ -315,7 +315,10 @@ WRONG = {
     "too many labels": (["labeled_rate", "--set", "data.num_labels=[5000]"], "data.num_labels = 5000"),
     "too few labels": (["labeled_rate", "--set", "data.num_labels=[5]"], "fewer labels than the 10 classes"),
     "large batch": (["labeled_rate", "--set", "train.batch_size=5000"], "train.batch_size = 5000: larger than"),
-    "too many unlabeled": (["labeled_rate", "--set", "data.num_unlabeled=1100"], "has 1090 images besides"),
+    "too many unlabeled": (
+        ["labeled_rate", "--set", "data.num_unlabeled=1100"],
+        "images besides the labeled, validation and test ones",
+    ),
     "other budget": (["labeled_rate", "--set", "data.labeled_rate=0.1"], "takes the place of data.num_labels"),
 }
 

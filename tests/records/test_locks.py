@@ -14,7 +14,8 @@ from ssgan_bench.records.locks import StudyLock
 HOLD = """
 import sys, time; from pathlib import Path
 from ssgan_bench.records.locks import StudyLock
-assert StudyLock(Path(sys.argv[1]), "theirs").acquire()
+lock = StudyLock(Path(sys.argv[1]), "theirs")
+assert lock.acquire()
 print("held", flush=True)
 time.sleep(10_000)
 """
