@@ -133,8 +133,9 @@ class Mirror:
         """Whether we know what the storage holds."""
         while (due := self._next_due()) is not None:
             number, entry = due
+            is_retry = bool(self._problem)
             try:
-                if self._problem:
+                if is_retry:
                     self._storage.engine.dispose()
                     self._open()
                 if not is_known:
@@ -144,9 +145,10 @@ class Mirror:
             except Exception as error:  # noqa: BLE001  (no trouble of the storage may end a study, or pass unsaid)
                 is_known, self._problem = False, first_line(error)
                 with self._change:
-                    if self._is_closing:
+                    if is_retry and self._is_closing:
                         break
-                    self._change.wait_for(lambda: self._is_closing, RETRY_SECONDS)
+                    if is_retry:  # else at once: opened anew, it may work
+                        self._change.wait_for(lambda: self._is_closing, RETRY_SECONDS)
                 continue
             self._problem = ""
             with self._change:

@@ -262,6 +262,18 @@ def test_a_paused_worker_costs_only_time(study: Study) -> None:
     assert set(study.executions_per_cell().values()) == {1}
 
 
+def test_a_storage_that_is_deleted_in_mid_study_costs_no_run_and_is_filled_again(study: Study) -> None:
+    process = study.start("gated,ok,ok")
+    assert wait_until(lambda: len(study.record_files()) == 2)
+    for path in study.folder.glob("optuna.db*"):
+        path.unlink()
+    (study.folder / "go").touch()
+    assert process.communicate(timeout=TIMEOUT) == ("3 finished;\n", None)
+    assert study.is_complete("gated,ok,ok")
+    assert study.run("gated,ok,ok") == (0, "3 finished;\n")
+    assert study.trials() == {(f"{index:016x}", "COMPLETE"): 1 for index in range(3)}
+
+
 def test_workers_that_cannot_start_end_the_study_with_a_reason(study: Study) -> None:
     code, output = study.run(FAKE_START_FAILS="1")
     assert code == 1

@@ -16,6 +16,7 @@ from ssgan_bench.evaluation import reference_classifier
 from ssgan_bench.evaluation.reference_classifier import DamagedError
 from ssgan_bench.records.schema import Cell, RunRecord, SampleQuality, StudyPlan
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.seeding import make_deterministic
 from ssgan_bench.trials import run
 from ssgan_bench.trials.checks import check_cells
 from ssgan_bench.trials.plan import changes_between
@@ -44,9 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference_classifier, "MIN_STEPS", 60)
         patch.setattr(reference_classifier, "EPOCHS", 1)
-        said: list[str] = []
-        prepare_references(PLAN, folder, RecordStore(folder), said.append)
-        assert len(said) == 1
+        assert len(prepare(folder)) == 1
     return folder
 
 
@@ -84,6 +83,7 @@ def measured(record: RunRecord) -> SampleQuality:
 
 def prepare(folder: Path) -> list[str]:
     """What the coordinator says when it prepares the folder."""
+    make_deterministic(num_threads=1)  # runs of this process have done so, or not: a coordinator runs none
     said: list[str] = []
     prepare_references(PLAN, folder, RecordStore(folder), said.append)
     return said
