@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 from ssgan_bench.config import ConfigError
 
 
+class CommandError(Exception):
+    """A command could not do all that it should, through no mistake of the user; its text is one line, exit code 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line, like every other mistake."""
 
@@ -46,13 +50,16 @@ def exit_code(command: Callable[[], int], *, when_stopped: str = "", os_error: i
     try:
         with sigterm_as_interrupt():
             return command()
-    except KeyboardInterrupt:
-        print(f"\ninterrupted{remark}")
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted{str(interrupt) or remark}")
         return 130
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         return 1
     except OSError as error:

@@ -12,9 +12,7 @@ from ssgan_bench.config import ConfigError
 if TYPE_CHECKING:
     from ssgan_bench.records.schema import StudyPlan
     from ssgan_bench.records.search_schema import SearchPlan
-    from ssgan_bench.trials.coordinator import Progress
     from ssgan_bench.trials.study_file import StudyFile
-    from ssgan_bench.trials.worker import WorkerSpec
 
 EPILOG = """\
 examples:
@@ -62,9 +60,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group("how and where")
     how.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core, one on a GPU)")
-    how.add_argument(
-        "--runs-at-once", type=int, default=1, metavar="N", help="runs that share a process, in turns (for a GPU)"
-    )
     how.add_argument("--device", default="auto", metavar="DEV", help="auto (default), cpu, cuda or cuda:0")
     how.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (else $SSGAN_BENCH_DATA, else user cache)")
     how.add_argument(
@@ -73,8 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--storage",
         metavar="URL",
-        help="Optuna database (default: a SQLite file in runs/); postgresql+psycopg://... for several machines "
-        "that share --out",
+        help="Optuna database for optuna-dashboard (default: a SQLite file in runs/), e.g. postgresql+psycopg://...",
     )
     how.add_argument("--plan", action="store_true", help="print cells, estimated time, memory and disk, then stop")
     how.add_argument("--fresh", action="store_true", help="set earlier runs of this study and preset aside, start anew")
@@ -162,12 +156,15 @@ def plan_seeds(options: argparse.Namespace) -> int:
 
 def run_study(options: argparse.Namespace) -> int:
     """Plan, check, run and report one study."""
+    from ssgan_bench.config import digest
+    from ssgan_bench.data.datasets import data_root
     from ssgan_bench.records.provenance import num_cores
+    from ssgan_bench.records.store import RecordStore, SearchStore
     from ssgan_bench.trials.announce import print_estimate, print_plan, print_search
-    from ssgan_bench.trials.earlier_runs import refuse_leftover_search
+    from ssgan_bench.trials.earlier_runs import refuse_changed_plan, refuse_changed_search, refuse_leftover_search
+    from ssgan_bench.trials.search_plan import split_overrides
     from ssgan_bench.trials.study_file import read_study
     from ssgan_bench.trials.study_paths import find_study
-    from ssgan_bench.trials.worker import MOST_RUNS_AT_ONCE
 
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out}: is a file; name a folder")
@@ -177,30 +174,52 @@ def run_study(options: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {options.seeds}: give a number from 1 to 1000")
     if options.workers is not None and not 1 <= options.workers <= 256:
         raise ConfigError(f"--workers {options.workers}: give a number from 1 to 256")
-    if not 1 <= options.runs_at_once <= MOST_RUNS_AT_ONCE:
-        raise ConfigError(f"--runs-at-once {options.runs_at_once}: give a number from 1 to {MOST_RUNS_AT_ONCE}")
     plan, search = _plan(options, study, path)
     device = _device(options.device)
     threads = max(cell.config["train"]["num_threads"] for cell in plan.cells)
     num_workers = options.workers or (1 if device.startswith("cuda") else max(1, num_cores() // threads))
     num_workers = min(num_workers, len(plan.cells))
     changes = [*options.set, *([f"data.dataset={options.dataset}"] if options.dataset else [])]
-    print_plan(plan, study.presets[options.preset].description, changes, device, num_workers, options.runs_at_once)
+    print_plan(plan, study.presets[options.preset].description, changes, device, num_workers)
     folder = options.out / "runs" / plan.study / plan.preset
     if search is not None:
         print_search(search, plan)
     if options.plan:
         _check_present_data(options, plan)
-        print_estimate(plan, search, device, num_workers, options.runs_at_once, folder)
+        print_estimate(plan, search, device, num_workers, folder)
         return 0
-    if search is None:
-        refuse_leftover_search(folder, plan, options.fresh)
-    else:
-        found = _search(options, study, plan, search, folder, device, num_workers)
-        if isinstance(found, int):
-            return found
-        plan = found
-    return _run(options, plan, folder, device, num_workers)
+    from ssgan_bench import running  # Optuna, which a plan does not need
+    from ssgan_bench.following import run_alone
+    from ssgan_bench.running import Request
+
+    if not options.fresh:
+        if search is None:
+            refuse_changed_plan(RecordStore(folder), plan)
+            refuse_leftover_search(folder, plan)
+        else:
+            refuse_changed_search(SearchStore(folder / "search"), search)
+    asked = {
+        "cells": [cell.cell_id for cell in plan.cells],
+        "search": None if search is None else search.fingerprint(),
+    }
+    request = Request(
+        folder=folder,
+        report=None if options.no_report else options.out / "reports" / plan.study / plan.preset,
+        data_root=data_root(options.data_dir),
+        device=device,
+        num_workers=num_workers,
+        storage=options.storage,
+        fresh=options.fresh,
+    )
+
+    def run() -> None:
+        if search is None:
+            running.run_study(request, plan)
+        else:
+            running.run_tuned_study(request, study, plan, search, split_overrides(_overrides(options))[0])
+
+    run_alone(folder, digest(asked), run, may_follow=not options.fresh)
+    return 0
 
 
 def _check_present_data(options: argparse.Namespace, plan: "StudyPlan") -> None:
@@ -251,132 +270,6 @@ def _device(name: str) -> str:
     if int(number or 0) >= available:
         raise ConfigError(f"--device {name}: this machine has {available} CUDA devices; use --device cpu or auto")
     return f"cuda:{number or 0}"
-
-
-def _search(
-    options: argparse.Namespace,
-    study: "StudyFile",
-    plan: "StudyPlan",
-    search: "SearchPlan",
-    folder: Path,
-    device: str,
-    num_workers: int,
-) -> "StudyPlan | int":
-    """Make the search; returns the plan that runs its winners, or an exit code."""
-    from ssgan_bench.data.datasets import data_root, prepare
-    from ssgan_bench.records.provenance import git_commit
-    from ssgan_bench.records.store import SearchStore
-    from ssgan_bench.trials.checks import check_cells, check_search
-    from ssgan_bench.trials.earlier_runs import changed, set_aside
-    from ssgan_bench.trials.plan import make_plan
-    from ssgan_bench.trials.presence import anyone_alive, folder_lock
-    from ssgan_bench.trials.progress import describe_counts
-    from ssgan_bench.trials.queue import sqlite_url
-    from ssgan_bench.trials.search_plan import search_changes, split_overrides
-    from ssgan_bench.trials.study_file import read_study
-    from ssgan_bench.trials.winners import freeze
-    from ssgan_bench.trials.worker import WorkerSpec
-
-    root = data_root(options.data_dir)
-    for dataset in dict.fromkeys(arm.config["data"]["dataset"] for arm in search.arms):
-        prepare(dataset, root)
-    store = SearchStore(folder / "search")
-    check_search(search, root, None if options.fresh else store)
-    check_cells(plan, root, None)
-    if options.fresh:
-        set_aside(folder)
-        options.fresh = False  # what follows belongs to this run
-    with folder_lock(store.folder):
-        stored = store.plan()
-        changes = [] if stored is None else search_changes(stored, search)
-        if changes and (anyone_alive(store.folder) or store.records()):
-            raise changed(store.folder, changes, "another version of this study's search")
-        store.write_plan(search)
-    url = options.storage or sqlite_url(folder / "optuna.db")
-    progress = _execute(WorkerSpec(url, search, store.folder, root, device, git_commit()), num_workers)
-    if isinstance(progress, int):
-        return progress
-    print(describe_counts(progress))
-    if len(progress.finished) < progress.total:
-        print(
-            f"error: {progress.total - len(progress.finished)} trials of the search failed (tracebacks in "
-            f"{store.folder / 'failures'}); the same command tries them again, with other values",
-            file=sys.stderr,
-        )
-        return 1
-    path = folder / "winners.toml"
-    overrides, _ = split_overrides(_overrides(options))
-    freeze(study, search, store, overrides, len(plan.seeds), path)
-    plan = make_plan(read_study(path), str(path), plan.preset, {})
-    print(f"winners: {path}; running {len(plan.arms)} arms x {len(plan.seeds)} fresh seeds", flush=True)
-    return plan
-
-
-def _execute(spec: "WorkerSpec", num_workers: int) -> "Progress | int":
-    """Run a plan behind one progress bar; returns the counts, or an exit code where it was interrupted."""
-    from ssgan_bench.trials.announce import print_damaged
-    from ssgan_bench.trials.coordinator import FatalError, run_plan
-    from ssgan_bench.trials.progress import ProgressDisplay
-
-    store, ids, folder = spec.store(), spec.ids(), spec.folder
-    print_damaged(store)
-    try:
-        with ProgressDisplay(len(ids)) as display:
-            return run_plan(spec, num_workers, display)
-    except KeyboardInterrupt:
-        kept = sum(store.record(record_id) is not None for record_id in ids)
-        print(f"\ninterrupted: {kept} of {len(ids)} runs are kept in {folder}; the same command continues")
-        return 130
-    except FatalError as error:
-        print(f"error: {error}; finished runs are kept in {folder}, the same command continues", file=sys.stderr)
-        return 1
-
-
-def _run(options: argparse.Namespace, plan: "StudyPlan", folder: Path, device: str, num_workers: int) -> int:
-    from ssgan_bench.data.datasets import data_root, prepare
-    from ssgan_bench.records.provenance import git_commit
-    from ssgan_bench.records.store import RecordStore
-    from ssgan_bench.trials.checks import check_cells
-    from ssgan_bench.trials.earlier_runs import refuse_changed_plan, set_aside
-    from ssgan_bench.trials.presence import folder_lock
-    from ssgan_bench.trials.progress import describe_counts
-    from ssgan_bench.trials.queue import sqlite_url
-    from ssgan_bench.trials.sample_quality import prepare_references
-    from ssgan_bench.trials.worker import WorkerSpec
-
-    root = data_root(options.data_dir)
-    for dataset in dict.fromkeys(cell.config["data"]["dataset"] for cell in plan.cells):
-        prepare(dataset, root)
-    store = RecordStore(folder)
-    check_cells(plan, root, None if options.fresh else store)
-    if options.fresh:
-        set_aside(folder)
-    with folder_lock(folder):
-        refuse_changed_plan(store, plan)
-        store.write_plan(plan)
-    if plan.sample_quality:
-        prepare_references(plan, root, store, print)
-    url = options.storage or sqlite_url(folder / "optuna.db")
-    spec = WorkerSpec(url, plan, folder, root, device, git_commit(), options.runs_at_once)
-    progress = _execute(spec, num_workers)
-    if isinstance(progress, int):
-        return progress
-    print(describe_counts(progress))
-    if not options.no_report:
-        print("writing the report ...", flush=True)
-        from ssgan_bench.reporting import write_report
-
-        result = write_report(store, options.out / "reports" / plan.study / plan.preset)
-        print("\n", *(f"{part}\n\n" for part in result.in_a_terminal), f"report: {result.index}", sep="")
-    without_result = len(plan.cells) - len(progress.finished)
-    if without_result:
-        print(
-            f"error: {without_result} cells failed (tracebacks in {folder / 'failures'}); "
-            "the same command tries them again",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

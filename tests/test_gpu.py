@@ -15,7 +15,6 @@ from tiny_runs import (
 )
 
 from ssgan_bench.evaluation.classification import classification_metrics, predict
-from ssgan_bench.training.lanes import make_lanes
 from ssgan_bench.training.loop import train
 
 pytestmark = [
@@ -118,50 +117,6 @@ def test_a_run_continues_from_its_checkpoint_with_and_without_a_graph(cuda_graph
         expected, found = first.step(step), second.step(step)
         for name, loss in expected.items():
             torch.testing.assert_close(found[name], loss, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("cuda_graph", [False, True])
-def test_runs_that_take_turns_on_lanes_train_as_they_do_alone(cuda_graph):
-    """With dropout or noise, so that one which read another's seed would be noticed; the last one has diverged."""
-
-    def make(config):
-        trainer = tiny_trainer(config, device="cuda")
-        if config is configs[-1]:
-            with torch.no_grad():
-                next(trainer.method.discriminator.parameters()).fill_(torch.nan)
-        return trainer
-
-    configs = [
-        tiny_config(method=method, network=network, train={**AVERAGED, "cuda_graph": cuda_graph}, **seeds)
-        for method in GRAPH_METHODS
-        for network in ({"dropout": 0.3}, FULLY_CONNECTED)
-        if network is not FULLY_CONNECTED or method.get("preset") == "improved_gan"
-        for seeds in ({"model_seed": 1}, {"model_seed": 2})
-    ]
-    configs.append(configs[2].model_copy())
-    alone = []
-    for config in configs:
-        trainer = make(config)
-        alone.append([trainer.step(step) for step in range(12)])
-    lanes = make_lanes("cuda", len(configs))
-    trainers = []
-    for config, lane in zip(configs, lanes, strict=True):
-        with lane():
-            trainers.append(make(config))
-            torch.cuda._sleep(10**9)  # about a second, in which steps of all lanes pile up
-    together = [[] for _ in configs]
-    for step in range(12):
-        for trainer, lane, history in zip(trainers, lanes, together, strict=True):
-            with lane():
-                history.append(trainer.step(step))
-    torch.cuda.synchronize()
-    assert not all(loss.isfinite() for terms in alone[-1] for loss in terms.values())
-    for config, ours, theirs in zip(configs, together, alone, strict=True):
-        for step, (found, expected) in enumerate(zip(ours, theirs, strict=True)):
-            for name, loss in expected.items():
-                torch.testing.assert_close(
-                    found[name], loss, rtol=1e-4, atol=1e-5, equal_nan=True, msg=f"{config.method} {name} {step}"
-                )
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")

@@ -25,8 +25,18 @@ INTERNAL = {
     "evaluation": {"data"},
     "reporting": {"records", "config"},
     "trials": {"training", "evaluation", "records", "data", "methods", "config", "mistakes", "seeding"},
+    "engines": {"trials.task", "trials.checkpoint_place", "config"},
+    "storage": {"config"},
+    "ledger": {"storage", "records", "config"},
+    "coordinator": {"engines.base", "trials", "records"},
+    "search": {"coordinator", "engines.base", "ledger", "trials", "records", "seeding"},
+    "following": {"command_line", "trials", "records", "config"},
+    "running": {
+        *("command_line", "coordinator", "search", "ledger", "storage", "engines"),
+        *("reporting", "trials", "records", "data"),
+    },
     "command_line": {"config"},
-    "study": {"command_line", "trials", "reporting", "records", "data", "config"},
+    "study": {"command_line", "running", "following", "trials", "reporting", "records", "data", "config"},
     "report": {"command_line", "reporting", "records", "config"},
     "evidence": {"command_line", "trials", "reporting", "records", "data", "config"},
 }
@@ -40,6 +50,7 @@ EXTERNAL = {
     "networks.layers": {"torch", "numpy"},  # for dropout's random bits
     "networks.tensorflow_weights": {"torch", "numpy"},
     "records": {"pydantic"},
+    "records.locks": {"filelock"},
     "data": {"torch", "torchvision", "numpy", "sklearn", "PIL", "filelock", "platformdirs"},
     "methods": {"torch", "pydantic"},
     "methods.classical": {"torch", "numpy", "threadpoolctl"},
@@ -52,9 +63,14 @@ EXTERNAL = {
     "training": {"torch"},
     "evaluation": {"torch", "PIL"},
     "reporting": {"pandas", "seaborn", "matplotlib", "scipy", "numpy", "jinja2", "pydantic", "filelock"},
-    "trials": {"torch", "numpy", "pydantic", "filelock", "tqdm"},
-    "trials.queue": {"optuna", "sqlalchemy", "filelock"},
-    "trials.search": {"optuna"},
+    "trials": {"torch", "numpy", "pydantic", "tqdm"},
+    "engines": set(),
+    "storage": {"optuna", "sqlalchemy"},
+    "ledger": {"optuna"},
+    "coordinator": set(),
+    "search": {"optuna"},
+    "following": set(),
+    "running": set(),
     "command_line": set(),
     "study": {"torch"},
     "report": set(),
@@ -122,11 +138,11 @@ def test_the_directions_have_no_cycle():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(INTERNAL)
 
 
-def test_only_the_queue_and_the_search_import_optuna():
+def test_only_the_ledger_its_storage_and_the_search_import_optuna():
     importers = {
         module for module, path in modules() if any(is_within(name, ["optuna"]) for name in imported(path.read_text()))
     }
-    assert importers == {"trials.queue", "trials.search"}
+    assert importers == {"ledger", "storage", "search"}
 
 
 @pytest.mark.parametrize(
@@ -150,8 +166,11 @@ def test_only_the_queue_and_the_search_import_optuna():
         ("reporting.frames", "from optuna.storages import RDBStorage"),
         ("reporting.frames", "import importlib\nimportlib.import_module('torch')"),
         ("trials.run", "import optuna"),
-        ("trials.search_run", "import optuna"),
-        ("trials.search", "import sqlalchemy"),
+        ("coordinator", "import optuna"),
+        ("coordinator", "from ssgan_bench.engines.local import LocalEngine"),
+        ("engines.local", "from ssgan_bench.records.store import RecordStore"),
+        ("engines.new", "from ssgan_bench.trials.run import CellRunner"),
+        ("search", "import sqlalchemy"),
         ("trials.run", "from ssgan_bench.reporting import write_report"),
         ("trials.run", "from ssgan_bench.networks import conv"),
         ("study", "from ssgan_bench.training.loop import train"),
@@ -171,8 +190,8 @@ def test_a_forbidden_import_is_found(module, source):
         ("networks.conv", "from ssgan_bench.networks import layers"),
         ("networks.tensorflow_weights", "import numpy as np"),
         ("methods.new", "from ssgan_bench.data.batches import RealBatch"),
-        ("trials.queue", "import optuna"),
-        ("trials.search", "from optuna.samplers import TPESampler"),
+        ("ledger", "import optuna"),
+        ("search", "from optuna.samplers import TPESampler"),
         ("trials.run", "from ssgan_bench import PROTOCOL_VERSION"),
         ("report", "import ssgan_bench.reporting"),
     ],

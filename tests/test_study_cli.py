@@ -21,9 +21,9 @@ from command_runs import ENVIRONMENT, TIMEOUT, command, command_line, main, with
 
 from ssgan_bench import study
 from ssgan_bench.config import digest
+from ssgan_bench.records.locks import StudyLock
 from ssgan_bench.records.schema import RunRecord
 from ssgan_bench.records.store import RecordStore
-from ssgan_bench.trials.presence import Presence
 
 TINY = """
 name = "tiny"
@@ -115,7 +115,7 @@ def test_a_kill_at_a_random_moment_changes_no_result(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not (folder_of(tmp_path) / "workers").exists() and process.poll() is None:
+    while not (folder_of(tmp_path) / "optuna.db").exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(random.Random(seed).uniform(0, 10))
     os.killpg(process.pid, signal.SIGKILL)
@@ -130,8 +130,8 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on(tiny: str, tmp_path: Pa
     process = subprocess.Popen(
         command_line(tiny, tmp_path), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    # A signal during an import may be lost in one of Python's own callbacks. Its worker's file comes long after them.
-    while len(list(folder_of(tmp_path).glob("workers/*.lock"))) < 2 and process.poll() is None:
+    # A signal during an import may be lost in one of Python's own callbacks. The first record comes long after them.
+    while not list(folder_of(tmp_path).glob("records/*.json")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=TIMEOUT)
@@ -170,16 +170,6 @@ def test_a_damaged_record_and_an_emptied_database_cost_one_run_shown_as_one_bar(
     assert len(bars) == 1  # written over and over, with carriage returns
     assert "4 of 4 done" in bars[0].split("\r")[-1]
     assert lines[-2:] == ["4 of 4 done, 0 diverged, 0 failed, 0 running", ""]
-
-
-def test_runs_that_take_turns_in_one_process_have_the_records_of_those_that_do_not(
-    tiny: str, tmp_path: Path, finished: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, output, _ = main(capsys, tiny, "--out", tmp_path, "--no-report", "--workers", "1", "--runs-at-once", "3")
-    assert (code, output.splitlines()[-1]) == (0, "4 of 4 done, 0 diverged, 0 failed, 0 running")
-    assert "1 worker, 3 runs in turns in each" in output
-    assert results(tmp_path) == results(finished[0])
-    assert trial_states(tmp_path) == ["COMPLETE"] * 4
 
 
 def on_a_terminal(arguments: list[str]) -> tuple[int, list[str]]:
@@ -250,13 +240,14 @@ def test_fresh_keeps_the_old_folder_and_is_refused_while_it_is_in_use(
     tiny: str, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(out)
-    someone = Presence(folder_of(out))
+    someone = StudyLock(folder_of(out), "whoever")
+    assert someone.acquire()
     # A database that cannot be opened ends the run after the old folder was set aside.
     arguments = (tiny, "--out", out, "--fresh", "--set", "train.epochs=2", "--storage", "sqlite:////no/folder/x.db")
     code, _, errors = main(capsys, *arguments)
     assert code == 2
     assert "is in use by another process" in errors
-    someone.close()
+    someone.release(None)
     code, output, _ = main(capsys, *arguments)
     assert "earlier runs are kept in" in output
     (kept,) = folder_of(out).parent.glob("quick.before-*")
@@ -315,7 +306,6 @@ WRONG = {
     "wrong type": (["labeled_rate", "--set", "train.epochs=two"], "--set train.epochs = 'two'"),
     "no seeds": (["labeled_rate", "--seeds", "0"], "--seeds 0: give a number from 1 to 1000"),
     "seeds not a number": (["labeled_rate", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
-    "no run at once": (["labeled_rate", "--runs-at-once", "0"], "--runs-at-once 0: give a number from 1 to 16"),
     "no workers": (["labeled_rate", "--workers", "0"], "--workers 0: give a number from 1 to 256"),
     "unknown device": (["labeled_rate", "--device", "tpu"], "--device tpu: unknown; use auto, cpu, cuda or cuda:N"),
     "absent GPU": (["labeled_rate", "--device", "cuda:99"], "--device cuda:99: this machine has"),
@@ -325,7 +315,10 @@ WRONG = {
     "too many labels": (["labeled_rate", "--set", "data.num_labels=[5000]"], "data.num_labels = 5000"),
     "too few labels": (["labeled_rate", "--set", "data.num_labels=[5]"], "fewer labels than the 10 classes"),
     "large batch": (["labeled_rate", "--set", "train.batch_size=5000"], "train.batch_size = 5000: larger than"),
-    "too many unlabeled": (["labeled_rate", "--set", "data.num_unlabeled=1100"], "has 1080 images besides"),
+    "too many unlabeled": (
+        ["labeled_rate", "--set", "data.num_unlabeled=1100"],
+        "images besides the labeled, validation and test ones",
+    ),
     "other budget": (["labeled_rate", "--set", "data.labeled_rate=0.1"], "takes the place of data.num_labels"),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from command_runs import command, main
 
+from ssgan_bench.records.locks import StudyLock
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.reporting import write_report
 from ssgan_bench.reporting.search_evidence import read_search
@@ -129,11 +130,10 @@ def test_a_plan_says_what_a_search_costs_and_runs_nothing(
 
 
 def test_a_search_in_use_is_not_set_aside(capsys: pytest.CaptureFixture[str], tiny: Path, out: Path) -> None:
-    from ssgan_bench.trials.presence import Presence
-
-    presence = Presence(out / "runs" / "tiny" / "quick" / "search")
+    lock = StudyLock(out / "runs" / "tiny" / "quick", "whoever")
+    assert lock.acquire()
     code, _, error = main(capsys, tiny, "--out", out, "--fresh")
-    presence.close()
+    lock.release(None)
     assert code == 2
     assert "is in use by another process" in error
 

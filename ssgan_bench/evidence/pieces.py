@@ -23,9 +23,6 @@ DATA = "mnist"
 GPU_TESTS = "gpu_tests"
 END_SECONDS = 15.0
 """How long a stopped process gets to end before it is killed."""
-RUNS_AT_ONCE = {"improved_gan_mnist100": 8}
-"""Runs that share a process: of small networks, whose steps leave most of a GPU idle. Not measured yet; the benchmarks
-say whether it pays."""
 SMOKE_STUDIES = (("improved_gan_mnist100", "paper"), ("label_leak", "full"))
 SMOKE_SETTINGS = {
     "data.image_size": 16,
@@ -100,7 +97,7 @@ def _run_study(piece: Piece, site: Site, seconds: float) -> None:
     ]
     command += ["--data-dir", str(site.data_root)]
     if _is_fast(piece, site):
-        command += ["--set", "train.cuda_graph=true", "--runs-at-once", str(RUNS_AT_ONCE.get(piece.study, 1))]
+        command += ["--set", "train.cuda_graph=true"]
     if site.is_toy:
         settings = [f"{key}={value}" for key, value in SMOKE_SETTINGS.items()] + SMOKE_OWN_SETTINGS[piece.study]
         command += ["--dataset", "digits", "--seeds", "2", "--workers", "1"]
@@ -116,7 +113,7 @@ def _run_study(piece: Piece, site: Site, seconds: float) -> None:
 
 
 def _is_fast(piece: Piece, site: Site) -> bool:
-    """Whether a study takes graphs and turns: if the GPU tests, which show that both compute the same, have passed.
+    """Whether a study takes graphs: if the GPU tests, which show that both compute the same, have passed.
 
     They must have passed on this device when the study begins. It ends as it began: its runs have one configuration.
     """

@@ -175,7 +175,7 @@ class SplitInfo(Frozen):
 
 
 class Timing(Frozen):
-    """Wall-clock parts of a run; of one that took turns with others in its process, its turns."""
+    """Wall-clock parts of a run."""
 
     setup_seconds: float
     """Building splits, networks, batches."""
@@ -185,15 +185,15 @@ class Timing(Frozen):
     """All further steps; of a method without steps, the whole fit."""
     evaluation_seconds: float
     step_time_ms: float | None
-    """train_seconds per step after the warm-up; None without such steps, or where a GPU was shared in turns."""
+    """train_seconds per step after the warm-up; None without such steps."""
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
     cpu_seconds: float | None = Field(default=None, ge=0)
-    """Processor time of all threads of the process during the run; of one that took turns, in its turns."""
+    """Processor time of all threads of the process during the run."""
     peak_memory_mib: float | None
     """Most memory during the run: allocated on the device on a GPU; resident on a CPU, with what the process held when
-    the run began (libraries, the data set) but not the peaks of runs before it. None where runs took turns in a process
-    and where the system cannot tell (macOS): never the peak of the process."""
+    the run began (libraries, the data set) but not the peaks of runs before it. None where the system cannot tell
+    (macOS): never the peak of the process."""
 
 
 class SampleDistances(Frozen):

@@ -67,6 +67,11 @@ def _checked(content: bytes) -> str:
     return json.dumps(fields)
 
 
+def sample_path(cell_id: str, name: str) -> str:
+    """Path of a sample grid relative to the study's folder."""
+    return f"samples/{cell_id}/{name}.png"
+
+
 class _Store(Generic[PlanT, RecordT]):
     """Reads and writes one folder with a plan and its records."""
 
@@ -123,6 +128,16 @@ class _Store(Generic[PlanT, RecordT]):
         """Store one record."""
         write_atomically(self._record_path(record.record_id), _with_digest(record))
 
+    def write_failure(self, record_id: str, traceback: str) -> None:
+        """Store the traceback of a run's exception, replacing the previous one."""
+        write_atomically(self.folder / "failures" / f"{record_id}.txt", traceback.encode())
+
+    def discard_partial_files(self) -> None:
+        """Delete what killed processes had begun to write; only the one that writes in the folder may call this."""
+        for place in ("", "records/", "samples/*/", "failures/", "reference/", "checkpoints/"):
+            for path in self.folder.glob(place + PARTIAL_FILES):
+                path.unlink(missing_ok=True)
+
     def records(self) -> list[RecordT]:
         """Read all readable records, ordered by id."""
         found = (self.record(path.stem) for path in self._record_files())
@@ -157,7 +172,7 @@ class RecordStore(_Store[StudyPlan, RunRecord]):
 
     def write_sample(self, cell_id: str, name: str, png: bytes) -> str:
         """Store one sample grid and return its path relative to the folder."""
-        relative = f"samples/{cell_id}/{name}.png"
+        relative = sample_path(cell_id, name)
         write_atomically(self.folder / relative, png)
         return relative
 

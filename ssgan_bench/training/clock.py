@@ -15,16 +15,8 @@ class Clock:
 
     def _now(self) -> float:
         if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()  # not for what other runs do on theirs
+            torch.cuda.synchronize(self._device)
         return time.perf_counter()
-
-    def pause(self) -> None:
-        """Stop until `resume`, without waiting for the device."""
-        self._paused = time.perf_counter()
-
-    def resume(self) -> None:
-        """Go on; the time since `pause` is booked under no name."""
-        self._last += time.perf_counter() - self._paused
 
     def lap(self, name: str) -> None:
         """Book the seconds since the previous lap (or since construction) under `name`."""

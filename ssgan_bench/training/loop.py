@@ -49,7 +49,7 @@ class Snapshot:
     """Mean of each weighted loss term over the steps since the last snapshot."""
     seconds: dict[str, float]
     """Wall-clock so far: "setup", "warmup" (the first `warmup_steps`), "train" (all others, or the whole fit); of a run
-    that was continued, the sum over its parts; of one that took turns, its turns."""
+    that was continued, the sum over its parts."""
     warmup_steps: int
     """0 for a method without steps."""
     is_final: bool
@@ -232,16 +232,7 @@ def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
 
 
 def train(config: RunConfig, batches: Batches, num_classes: int, state: State | None = None) -> Iterator[Snapshot]:
-    """Train as `train_in_turns`, without a break between snapshots."""
-    return (snapshot for snapshot in train_in_turns(config, batches, num_classes, state) if snapshot is not None)
-
-
-def train_in_turns(
-    config: RunConfig, batches: Batches, num_classes: int, state: State | None = None
-) -> Iterator[Snapshot | None]:
-    """Train one configuration; yield None after each step, and a snapshot at each evaluation; the last one is final.
-
-    Whoever asks for the next may have done anything in between, such as a step of another run.
+    """Train one configuration; yield a snapshot at each evaluation, the last one is final.
 
     Args:
         config: what to train.
@@ -285,9 +276,7 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     )
 
 
-def _train_networks(
-    config: RunConfig, batches: Batches, num_classes: int, state: State | None
-) -> Iterator[Snapshot | None]:
+def _train_networks(config: RunConfig, batches: Batches, num_classes: int, state: State | None) -> Iterator[Snapshot]:
     clock = Clock(batches.images.device)
     trainer = Trainer(config, batches, num_classes)
     done = 0
@@ -310,9 +299,6 @@ def _train_networks(
             history.append(torch.stack(list(terms.values())))
             if step < trainer.warmup_steps:
                 clock.lap("warmup")
-            clock.pause()
-            yield None
-            clock.resume()
         losses = torch.stack(history).cpu()  # (steps, terms): the only wait for the device
         clock.lap("train")
         _check_finite(losses, list(terms), done)

@@ -8,9 +8,7 @@ from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.progress import describe_seconds
 
 
-def print_plan(
-    plan: StudyPlan, description: str, changes: list[str], device: str, num_workers: int, runs_at_once: int
-) -> None:
+def print_plan(plan: StudyPlan, description: str, changes: list[str], device: str, num_workers: int) -> None:
     """Print what a study is about to run.
 
     Args:
@@ -19,7 +17,6 @@ def print_plan(
         changes: "key=value" of what the command line changed.
         device: e.g. "cuda:0".
         num_workers: processes at once.
-        runs_at_once: runs that share a process.
     """
     factors = " x ".join(f"{len(f.levels)} levels of {f.key} {list(f.levels)}" for f in plan.factors)
     config = plan.cells[0].config
@@ -32,8 +29,7 @@ def print_plan(
     print(f"  arms: {', '.join(arm.name for arm in plan.arms)}")
     print(f"  {len(plan.arms)} arms x {factors} x {_seeds_text(plan)} = {len(plan.cells)} cells")
     print(f"  data set {config['data']['dataset']} at {config['data']['image_size']} pixels; ", end="")
-    turns = f", {runs_at_once} runs in turns in each" if runs_at_once > 1 else ""
-    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}{turns}", flush=True)
+    print(f"device {device}, {num_workers} worker{'s' * (num_workers > 1)}", flush=True)
 
 
 def _seeds_text(plan: StudyPlan) -> str:
@@ -60,9 +56,7 @@ def print_damaged(store: RecordStore | SearchStore) -> None:
         print(f"  {line}", flush=True)
 
 
-def print_estimate(
-    plan: StudyPlan, search: SearchPlan | None, device: str, num_workers: int, runs_at_once: int, folder: Path
-) -> None:
+def print_estimate(plan: StudyPlan, search: SearchPlan | None, device: str, num_workers: int, folder: Path) -> None:
     """Time a few steps of every arm, and print all cells and what they will cost."""
     # Imported here, because announcing a plan needs no PyTorch.
     import torch
@@ -90,5 +84,5 @@ def print_estimate(
         print(f"    {cell.arm}, {levels}, {cell.seed_text}, {cell.cell_id}")
     what = "all cells" if search is None else "the search without pruning and all cells"
     print(f"  estimated time: {describe_seconds(cost.total_seconds)} for {what} with {num_workers} workers")
-    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker{' with one run at a time' * (runs_at_once > 1)}")
+    print(f"  estimated memory: {cost.memory_mib:.0f} MiB per worker")
     print(f"  estimated disk: {cost.disk_mib:.1f} MiB in {folder} ({free_disk_mib(folder):.0f} MiB free)")

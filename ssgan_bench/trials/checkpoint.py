@@ -1,9 +1,10 @@
 """Checkpoints: where a run under way stands, so that a run of hours survives a kill.
 
-A file `checkpoints/<cell>.pt` in the study's folder holds the state of training and what the run has measured so far.
-It begins with the SHA-256 of the rest, and says for which configuration, data, code, PyTorch and device it was written;
-a damaged or foreign file counts as none, and the run begins anew. Random streams are functions of (seed, name, step),
-so on a CPU a continued run is the uninterrupted one, bit by bit.
+A checkpoint holds the state of training and what the run has measured so far, sample grids included. Where it is kept
+is the engine's business (`CheckpointPlace`); the coordinator discards it once the run has its record. It begins with
+the SHA-256 of the rest, and says for which configuration, data, code, PyTorch and device it was written; a damaged or
+foreign one counts as none, and the run begins anew. Random streams are functions of (seed, name, step), so on a CPU a
+continued run is the uninterrupted one, bit by bit.
 """
 
 import hashlib
@@ -11,7 +12,6 @@ import io
 import pickle
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +19,9 @@ import torch
 from ssgan_bench import PROTOCOL_VERSION
 from ssgan_bench.config import RunConfig
 from ssgan_bench.records.provenance import code_digest
-from ssgan_bench.records.store import write_atomically
+from ssgan_bench.trials.checkpoint_place import CheckpointPlace
 
-FORMAT = 3
+FORMAT = 4
 """Version of what is saved; raise it with a change in trials/run.py or training that older files do not fit."""
 MIN_SECONDS = 60.0
 """Between two checkpoints, and from the start of a run to its first: a short run never writes one, a long one loses
@@ -29,10 +29,10 @@ at most this and the time between two evaluations."""
 
 
 class Checkpoint:
-    """The checkpoint file of one run."""
+    """The checkpoint of one run."""
 
-    def __init__(self, folder: Path, cell_id: str, config: RunConfig, dataset_sha256: str, device_name: str):
-        self._path = folder / "checkpoints" / f"{cell_id}.pt"
+    def __init__(self, place: CheckpointPlace, cell_id: str, config: RunConfig, dataset_sha256: str, device_name: str):
+        self._place, self._cell_id = place, cell_id
         self._identity: dict[str, str | int] = {
             "format": FORMAT,
             "protocol": PROTOCOL_VERSION,
@@ -45,10 +45,9 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """Read what was saved, tensors on the CPU; None if there is no file, or a damaged or foreign one."""
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
+        """Read what was saved, tensors on the CPU; None if there is nothing, or something damaged or foreign."""
+        content = self._place.read(self._cell_id)
+        if content is None:
             return None
         expected, payload = content[:32], content[32:]
         if hashlib.sha256(payload).digest() != expected:
@@ -71,10 +70,5 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save({"identity": self._identity, "run": run()}, buffer)
         payload = buffer.getvalue()
-        write_atomically(self._path, hashlib.sha256(payload).digest() + payload)
+        self._place.write(self._cell_id, hashlib.sha256(payload).digest() + payload)
         self._last = time.monotonic()
-
-
-def discard_checkpoint(folder: Path, cell_id: str) -> None:
-    """Delete the checkpoint of a run that has its record."""
-    (folder / "checkpoints" / f"{cell_id}.pt").unlink(missing_ok=True)

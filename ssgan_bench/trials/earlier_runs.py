@@ -5,13 +5,14 @@ from pathlib import Path
 
 from ssgan_bench.config import ConfigError
 from ssgan_bench.records.schema import StudyPlan
+from ssgan_bench.records.search_schema import SearchPlan
 from ssgan_bench.records.store import RecordStore, SearchStore
 from ssgan_bench.trials.plan import changes_between
-from ssgan_bench.trials.presence import anyone_alive
+from ssgan_bench.trials.search_plan import search_changes
 
 
 def refuse_changed_plan(store: RecordStore, plan: StudyPlan) -> None:
-    """Refuse a plan whose folder holds runs of another one; call it under the folder's lock.
+    """Refuse a plan whose folder holds runs of another one.
 
     Raises:
         ConfigError: with what changed, and how to go on.
@@ -20,14 +21,26 @@ def refuse_changed_plan(store: RecordStore, plan: StudyPlan) -> None:
     changes = [] if stored is None else changes_between(stored, plan)
     if stored is None or not changes:
         return
-    if anyone_alive(store.folder) or any(store.record(cell.cell_id) for cell in stored.cells):
+    if any(store.record(cell.cell_id) for cell in stored.cells):
         whose = f"another version of this study, or another file with the name {plan.study!r}"
         if stored.question != plan.question:
             whose = f"another file with the name {plan.study!r}, or an earlier version ({stored.question[:80]!r})"
         raise changed(store.folder, changes, whose)
 
 
-def refuse_leftover_search(folder: Path, plan: StudyPlan, fresh: bool) -> None:
+def refuse_changed_search(store: SearchStore, plan: SearchPlan) -> None:
+    """Refuse a search whose folder holds trials of another one.
+
+    Raises:
+        ConfigError: with what changed, and how to go on.
+    """
+    stored = store.plan()
+    changes = [] if stored is None else search_changes(stored, plan)
+    if changes and store.records():
+        raise changed(store.folder, changes, "another version of this study's search")
+
+
+def refuse_leftover_search(folder: Path, plan: StudyPlan) -> None:
     """Refuse a search whose winners never ran: it would enter the report of a study that no longer has one.
 
     Raises:
@@ -35,7 +48,7 @@ def refuse_leftover_search(folder: Path, plan: StudyPlan, fresh: bool) -> None:
     """
     store, stored = SearchStore(folder / "search"), RecordStore(folder).plan()
     is_winners = stored is not None and not changes_between(stored, plan)
-    if not fresh and not is_winners and store.records():
+    if not is_winners and store.records():
         raise changed(store.folder, ["[search] is gone"], "an earlier version of this study")
 
 
@@ -48,15 +61,9 @@ def changed(folder: Path, changes: list[str], whose: str) -> ConfigError:
 
 
 def set_aside(folder: Path) -> None:
-    """Rename the folder of earlier runs, if there is one, and say where they are.
-
-    Raises:
-        ConfigError: another process is at work in it.
-    """
+    """Rename the folder of earlier runs, if there is one, and say where they are."""
     if not folder.exists():
         return
-    if anyone_alive(folder) or anyone_alive(folder / "search"):
-        raise ConfigError(f"--fresh: {folder} is in use by another process; stop it first, or use --out DIR")
     target = folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     folder.rename(target)
     print(f"  earlier runs are kept in {target}")

@@ -21,7 +21,7 @@ MOST_TRAINING_IMAGES = 2000
 CONFIDENCE_DIGITS = 4
 
 
-class Outcome:
+class RunSoFar:
     """What a run has produced so far; a checkpoint keeps it."""
 
     def __init__(self) -> None:
@@ -29,7 +29,8 @@ class Outcome:
         self.curves: list[CurvePoint] = []
         self.splits: SplitInfo | None = None
         self.timing: Timing | None = None
-        self.sample_files: list[str] = []
+        self.samples: dict[str, bytes] = {}
+        """Sample grids (PNG) by name."""
         self.evaluation_seconds = 0.0
         self.final: dict[str, Any] = {}
         """Fields of the record that only a complete run has."""
@@ -39,7 +40,7 @@ class Outcome:
         return {
             "started_at": self.started_at,
             "curves": [point.model_dump(mode="json") for point in self.curves],
-            "sample_files": list(self.sample_files),
+            "samples": dict(self.samples),
             "evaluation_seconds": self.evaluation_seconds,
             "cpu_seconds": cost.cpu_seconds,
             "training": training(),
@@ -49,7 +50,7 @@ class Outcome:
         """Take over what a checkpoint kept, and return the state of training to go on from."""
         self.started_at = saved["started_at"]
         self.curves = [CurvePoint.model_validate(point) for point in saved["curves"]]
-        self.sample_files = list(saved["sample_files"])
+        self.samples = dict(saved["samples"])
         self.evaluation_seconds = saved["evaluation_seconds"]
         state: State = saved["training"]
         return state

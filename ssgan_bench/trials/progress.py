@@ -2,15 +2,38 @@
 
 import sys
 import time
+from dataclasses import dataclass, field
 from typing import Self
 
 from tqdm import tqdm
 
 from ssgan_bench.records.search_schema import Record, SearchRecord
-from ssgan_bench.trials.coordinator import Progress
 
 LINE_SECONDS = 10.0
 """At most one plain line in this time, apart from failures."""
+
+
+@dataclass
+class Progress:
+    """Counts of a study under way."""
+
+    total: int
+    finished: dict[str, Record] = field(default_factory=dict)
+    """Records of complete and diverged cells, or of complete and pruned trials of a search, by id."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What the last try of each failed one said, by id."""
+    running: int = 0
+    last: Record | None = None
+
+    @property
+    def diverged(self) -> int:
+        """Cells whose losses stopped being finite."""
+        return sum(record.status == "diverged" for record in self.finished.values())
+
+    @property
+    def pruned(self) -> int:
+        """Trials of a search that were stopped after some of their seeds."""
+        return sum(record.status == "pruned" for record in self.finished.values())
 
 
 def describe_result(record: Record) -> str:
@@ -43,7 +66,7 @@ def describe_counts(progress: Progress) -> str:
 
 
 class ProgressDisplay:
-    """Callable for `run_plan`; use as a context manager so that the bar is closed."""
+    """Callable for the coordinator; use as a context manager so that the bar is closed."""
 
     def __init__(self, total: int):
         self._start = time.monotonic()

@@ -15,39 +15,28 @@ RESET_PEAK = "5"
 
 
 class RunCost:
-    """Counts from its construction; `pause` and `resume` enclose the turns of other runs in the same process."""
+    """Counts from its construction."""
 
-    def __init__(self, device: torch.device, *, takes_turns: bool, cpu_seconds: float = 0.0):
+    def __init__(self, device: torch.device, *, cpu_seconds: float = 0.0):
         """Begin to count.
 
         Args:
             device: of the run.
-            takes_turns: whether other runs are under way in this process, whose memory cannot be told apart.
             cpu_seconds: of the run's earlier parts, if it was stopped and goes on.
         """
         self._device = device
-        self._cpu_seconds, self._cpu_start = cpu_seconds, time.process_time()
-        if takes_turns:
-            self._knows_peak = False
-        elif device.type == "cuda":
+        self._cpu_start = time.process_time() - cpu_seconds
+        if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._knows_peak = True
         else:
             give_back_free_memory()  # what earlier runs have freed would count as this one's
             self._knows_peak = _reset_peak()
 
-    def pause(self) -> None:
-        """Stop counting processor time until `resume`."""
-        self._cpu_seconds = self.cpu_seconds
-
-    def resume(self) -> None:
-        """Go on."""
-        self._cpu_start = time.process_time()
-
     @property
     def cpu_seconds(self) -> float:
-        """Processor time of all threads of this process so far, unless paused."""
-        return self._cpu_seconds + time.process_time() - self._cpu_start
+        """Processor time of all threads of this process so far."""
+        return time.process_time() - self._cpu_start
 
     def peak_memory_mib(self) -> float | None:
         """Most memory so far, as `Timing.peak_memory_mib` says; None where it is not known."""

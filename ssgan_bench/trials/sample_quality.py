@@ -1,6 +1,6 @@
 """Measure generated images against real ones, in the features of the data set's reference classifier.
 
-The classifier is trained once, by the coordinator, and kept in the run folder; workers only read it. The real side is
+The classifier is trained once, by the coordinator, and kept in the run folder; workers get its bytes. The real side is
 the images that the run is evaluated on; the floor is measured on other real images, as many as are generated.
 """
 
@@ -24,7 +24,6 @@ from ssgan_bench.evaluation.sample_distances import (
 from ssgan_bench.records.schema import SampleDistances, SampleQuality, StudyPlan
 from ssgan_bench.records.store import RecordStore, write_atomically
 from ssgan_bench.seeding import numpy_generator
-from ssgan_bench.trials.presence import folder_lock
 
 MAX_IMAGES = 2000
 """Generated and real images of one measurement; distances compare only at equal numbers."""
@@ -46,7 +45,9 @@ def _full_name(data: DataConfig, classifier: ReferenceClassifier) -> str:
     return f"{_short_name(data)}_{classifier.digest[:8]}"
 
 
-def prepare_references(plan: StudyPlan, data_root: Path, store: RecordStore, say: Callable[[str], None]) -> None:
+def prepare_references(
+    plan: StudyPlan, data_root: Path, store: RecordStore, say: Callable[[str], None]
+) -> dict[tuple[str, int], bytes]:
     """Train the reference classifiers that the run folder lacks, or has damaged; only the coordinator calls this.
 
     Args:
@@ -55,23 +56,26 @@ def prepare_references(plan: StudyPlan, data_root: Path, store: RecordStore, say
         store: the run folder, with records of earlier runs.
         say: told before a training, which takes seconds to a minute.
 
+    Returns:
+        The classifiers by data set and image size, for `SampleMeter.load`.
+
     Raises:
         ConfigError: earlier runs were measured with a classifier that is gone.
     """
     configs = [RunConfig.model_validate(cell.config).data for cell in plan.cells]
-    known = set()
+    known, found = set(), {}
     for data in {(data.dataset, data.image_size): data for data in configs}.values():
         images = load(data.dataset, data_root, image_size=data.image_size)
         path = reference_path(store.folder, data, images.sha256)
-        with folder_lock(store.folder):
-            try:
-                classifier = ReferenceClassifier.from_bytes(path.read_bytes())
-            except (FileNotFoundError, DamagedError):
-                say(f"  training the reference classifier of {data.dataset}, for sample quality ...")
-                classifier = train_reference(
-                    images.train_images, images.train_labels, len(images.class_names), data.image_size
-                )
-                write_atomically(path, classifier.to_bytes())
+        try:
+            classifier = ReferenceClassifier.from_bytes(path.read_bytes())
+        except (FileNotFoundError, DamagedError):
+            say(f"  training the reference classifier of {data.dataset}, for sample quality ...")
+            classifier = train_reference(
+                images.train_images, images.train_labels, len(images.class_names), data.image_size
+            )
+            write_atomically(path, classifier.to_bytes())
+        found[data.dataset, data.image_size] = path.read_bytes()
         known.add(_full_name(data, classifier))
     for record in store.records():
         if record.sample_quality and (name := record.sample_quality.reference_classifier) not in known:
@@ -80,6 +84,7 @@ def prepare_references(plan: StudyPlan, data_root: Path, store: RecordStore, say
                 f"training it again gave {', '.join(sorted(known))} (another processor or PyTorch version); distances "
                 "of two classifiers do not compare: use --out DIR to keep both, or --fresh to set the old runs aside"
             )
+    return found
 
 
 def refuse_too_few_images(data: DataConfig, num_evaluated: int, num_others: int) -> None:
@@ -117,18 +122,13 @@ class SampleMeter:
         self._real: dict[tuple[int, int], RealImages] = {}
 
     @staticmethod
-    def load(folder: Path, data: DataConfig, dataset_sha256: str, device: torch.device) -> "SampleMeter":
-        """Read the reference classifier that the coordinator left in the run folder.
+    def load(content: bytes, data: DataConfig, device: torch.device) -> "SampleMeter":
+        """Read a reference classifier as `prepare_references` gives it.
 
         Raises:
-            ConfigError: it is missing or damaged.
+            DamagedError: it is damaged.
         """
-        path = reference_path(folder, data, dataset_sha256)
-        try:
-            classifier = ReferenceClassifier.from_bytes(path.read_bytes())
-        except (FileNotFoundError, DamagedError) as error:
-            what = "missing" if isinstance(error, FileNotFoundError) else f"damaged: {error}"
-            raise ConfigError(f"{path}: {what}; run the same command again, which trains it anew") from None
+        classifier = ReferenceClassifier.from_bytes(content)
         return SampleMeter(classifier.to(device), _full_name(data, classifier), data.image_size)
 
     def real_images(self, split_seed: int, test_images: Tensor, test_labels: Tensor, others: Tensor) -> RealImages:

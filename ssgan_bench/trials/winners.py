@@ -14,25 +14,26 @@ TUNED = "_tuned"
 
 
 def freeze(
-    study: StudyFile, plan: SearchPlan, store: SearchStore, overrides: dict[str, Any], seeds: int, path: Path
+    study: StudyFile, plan: SearchPlan, trials: list[SearchRecord], overrides: dict[str, Any], seeds: int, path: Path
 ) -> None:
-    """Finish a search whose trials are all done: store the importance of its keys, and the winners as a study file.
+    """Write the winners of a search whose trials are all done as a study file.
 
     Args:
         study: the tuned study.
         plan: its search.
-        store: the trials' records.
+        trials: their records.
         overrides: dotted key -> value from the command line, which become part of the file.
         seeds: number of seeds to run the winners with.
         path: file to write.
     """
-    from ssgan_bench.trials.search import importances
-
-    known = set(plan.trial_ids)
-    records = [record for record in store.records() if record.trial_id in known]
-    store.write_importances(importances(plan, records))
-    text = winners_toml(study, plan, winners(plan, records), overrides, seeds)
+    text = winners_toml(study, plan, winners(plan, trials), overrides, seeds)
     write_atomically(path, text.encode())
+
+
+def trials_of(plan: SearchPlan, store: SearchStore) -> list[SearchRecord]:
+    """Read the records of a search's trials, without those of an earlier, larger one."""
+    known = set(plan.trial_ids)
+    return [record for record in store.records() if record.trial_id in known]
 
 
 def winners(plan: SearchPlan, records: list[SearchRecord]) -> dict[str, SearchRecord]:

@@ -8,7 +8,7 @@ import pytest
 from measurement import save
 from pytest_benchmark.fixture import BenchmarkFixture
 
-IMPORTS = "import ssgan_bench.trials.run, ssgan_bench.trials.queue"
+IMPORTS = "import ssgan_bench.engines.local, ssgan_bench.trials.run"
 COMMANDS = {
     "study --help": ["-m", "ssgan_bench.study", "--help"],
     "report --help": ["-m", "ssgan_bench.report", "--help"],

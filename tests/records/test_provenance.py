@@ -68,3 +68,16 @@ def test_a_machine_without_git_is_no_error(checkout: Path, monkeypatch: pytest.M
     (checkout.parents[2] / ".git").mkdir()
     monkeypatch.setenv("PATH", "")
     assert provenance.git_commit() is None
+
+
+def test_without_a_boot_id_the_host_name_names_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    names: dict[str, set[str]] = {}
+    for host in ("one", "two", "one"):
+        monkeypatch.setattr(provenance.socket, "gethostname", lambda host=host: host)
+        names.setdefault(host, set()).add(provenance.machine_id())
+    assert all(len(found) == 1 for found in names.values())
+    assert names["one"] != names["two"]

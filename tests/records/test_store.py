@@ -187,3 +187,15 @@ def test_samples_are_stored_below_the_folder(store: RecordStore) -> None:
     relative = store.write_sample(CELL.cell_id, "0000012", b"png")
     assert relative == f"samples/{CELL.cell_id}/0000012.png"
     assert (store.folder / relative).read_bytes() == b"png"
+
+
+def test_what_killed_processes_had_begun_to_write_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    store.write_failure(CELL.cell_id, "Traceback")
+    places = ("plan.json", "records/x.json", "samples/x/1.png", "failures/x.txt", "reference/x.pt", "checkpoints/x.pt")
+    for place in places:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.123.part").write_bytes(b"half")
+    store.discard_partial_files()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{CELL.cell_id}.txt"]

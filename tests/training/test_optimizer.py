@@ -14,7 +14,7 @@ from ssgan_bench.training.optimizer import make_optimizer
 FIRST_STEP = """
 import sys
 from tiny_runs import tiny_config, tiny_trainer
-import ssgan_bench.trials.run, ssgan_bench.trials.queue
+import ssgan_bench.engines.local, ssgan_bench.trials.run
 trainer = tiny_trainer(tiny_config(method={"preset": "article"}))
 trainer.step(0)
 trainer.set_training(False)

@@ -16,6 +16,7 @@ from ssgan_bench.records.store import RecordStore
 from ssgan_bench.trials import audit as audit_module
 from ssgan_bench.trials.audit import audit
 from ssgan_bench.trials.run import CellRunner
+from ssgan_bench.trials.task import RunnerSpec
 
 
 def run_one(out: Path, arm: str, **settings: Any) -> RunRecord:
@@ -23,7 +24,7 @@ def run_one(out: Path, arm: str, **settings: Any) -> RunRecord:
     plan = tiny_plan(data__num_labels=60, train__epochs=1, **settings)
     store = RecordStore(out / "runs" / "tiny" / "quick")
     cell = next(cell for cell in plan.cells if cell.arm == arm)
-    record = CellRunner(plan, store, out, "cpu", commit=None).run(cell)
+    record = CellRunner(RunnerSpec(plan.study, plan.preset, out, "cpu", commit=None)).run(cell).record
     store.write_record(record)
     return record
 

@@ -8,12 +8,13 @@ import pytest
 from tiny_study import tiny_plan
 
 from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
-from ssgan_bench.records.store import RecordStore
 from ssgan_bench.training.loop import Snapshot
 from ssgan_bench.trials import checkpoint, run
+from ssgan_bench.trials.checkpoint_place import CheckpointFolder
 from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.study_file import read_study
+from ssgan_bench.trials.task import RunnerSpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
 EVALUATIONS = 3
@@ -38,29 +39,26 @@ class Stopped(BaseException):
 
 
 def runner_of(plan: StudyPlan, folder: Path) -> CellRunner:
-    return CellRunner(plan, RecordStore(folder), folder, "cpu", commit=None)
+    return CellRunner(RunnerSpec(plan.study, plan.preset, folder, "cpu", commit=None), CheckpointFolder(folder))
 
 
-Train = Callable[..., Iterator[Snapshot | None]]
+Train = Callable[..., Iterator[Snapshot]]
 
 
 def train_that_stops(original: Train, after: int) -> Train:
-    def train_in_turns(*arguments: Any) -> Iterator[Snapshot | None]:
-        done = 0
-        for snapshot in original(*arguments):
-            if snapshot is not None:
-                if done == after:
-                    raise Stopped
-                done += 1
+    def train(*arguments: Any) -> Iterator[Snapshot]:
+        for done, snapshot in enumerate(original(*arguments)):
+            if done == after:
+                raise Stopped
             yield snapshot
 
-    return train_in_turns
+    return train
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, runner: CellRunner, cell: Cell, snapshots: int) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "MIN_SECONDS", 0.0)
-        patch.setattr(run, "train_in_turns", train_that_stops(run.train_in_turns, snapshots))
+        patch.setattr(run, "train", train_that_stops(run.train, snapshots))
         with pytest.raises(Stopped):
             runner.run(cell)
 
@@ -68,20 +66,19 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, runner: CellRunner, cell: Cell, 
 def steps_trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps of all snapshots from here on, in the order of training."""
     steps: list[int] = []
-    original = run.train_in_turns
+    original = run.train
 
-    def train_in_turns(*arguments: Any) -> Iterator[Snapshot | None]:
+    def train(*arguments: Any) -> Iterator[Snapshot]:
         for snapshot in original(*arguments):
-            if snapshot is not None:
-                steps.append(snapshot.step)
+            steps.append(snapshot.step)
             yield snapshot
 
-    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+    monkeypatch.setattr(run, "train", train)
     return steps
 
 
 def file_of(folder: Path, cell: Cell) -> Path:
-    return folder / "checkpoints" / f"{cell.cell_id}.pt"
+    return folder / f"{cell.cell_id}.pt"
 
 
 def but_for_times(record: RunRecord) -> dict[str, Any]:
@@ -93,23 +90,23 @@ def test_a_stopped_run_goes_on_to_the_record_it_would_have_had(
     case: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, cell = CELLS[case]
-    undisturbed = runner_of(plan, tmp_path / "undisturbed").run(cell)
+    whole = runner_of(plan, tmp_path / "undisturbed").run(cell)
+    undisturbed = whole.record
     stop_after(monkeypatch, runner_of(plan, tmp_path / "stopped"), cell, snapshots=1)
     stop_after(monkeypatch, runner_of(plan, tmp_path / "stopped"), cell, snapshots=1)
     steps = steps_trained(monkeypatch)
-    runner = runner_of(plan, tmp_path / "stopped")  # as another process would have it
-    record = runner.run(cell)
+    result = runner_of(plan, tmp_path / "stopped").run(cell)  # as another process would have it
+    record = result.record
     assert steps == [undisturbed.curves[-1].step]
     assert but_for_times(record) == but_for_times(undisturbed)
     assert record.status == "complete"
     assert bool(record.sample_files) == (case[1] != "supervised")
-    assert all((runner.store.folder / file).exists() for file in record.sample_files)
+    assert result.samples == whole.samples
     assert record.timing is not None
     assert record.timing.train_seconds > 0
-    assert file_of(runner.store.folder, cell).exists()
-    runner.keep(record)
-    assert not file_of(runner.store.folder, cell).exists()
-    assert runner.finished_record(cell.cell_id) == record
+    assert file_of(tmp_path / "stopped", cell).exists()
+    CheckpointFolder(tmp_path / "stopped").discard(cell.cell_id)
+    assert list((tmp_path / "stopped").iterdir()) == []
 
 
 def damage(content: bytes) -> bytes:
@@ -125,12 +122,12 @@ def test_a_damaged_checkpoint_counts_as_none(
 ) -> None:
     plan, cell = CELLS[CASES[0]]
     runner = runner_of(plan, tmp_path)
-    undisturbed = runner.run(cell)
+    undisturbed = runner.run(cell).record
     stop_after(monkeypatch, runner, cell, snapshots=2)
     path = file_of(tmp_path, cell)
     path.write_bytes(change(path.read_bytes()))
     steps = steps_trained(monkeypatch)
-    assert but_for_times(runner.run(cell)) == but_for_times(undisturbed)
+    assert but_for_times(runner.run(cell).record) == but_for_times(undisturbed)
     assert len(steps) == EVALUATIONS
 
 
@@ -152,11 +149,11 @@ def test_a_foreign_checkpoint_counts_as_none(what: str, tmp_path: Path, monkeypa
         original = run.Checkpoint
         monkeypatch.setattr(run, "Checkpoint", lambda f, c, config, sha256, d: original(f, c, config, "other", d))
     steps = steps_trained(monkeypatch)
-    assert runner.run(cell).status == "complete"
+    assert runner.run(cell).record.status == "complete"
     assert len(steps) == EVALUATIONS
 
 
 def test_a_short_run_writes_no_checkpoint(tmp_path: Path) -> None:
     plan, cell = CELLS[CASES[0]]
-    runner_of(plan, tmp_path).run(cell)
-    assert not (tmp_path / "checkpoints").exists()
+    runner_of(plan, tmp_path / "folder").run(cell)
+    assert not (tmp_path / "folder").exists()

@@ -6,8 +6,7 @@ import pytest
 from fake_study import make_plan, make_record
 
 from ssgan_bench.trials import progress as progress_module
-from ssgan_bench.trials.coordinator import Progress
-from ssgan_bench.trials.progress import ProgressDisplay, describe_counts, describe_result, describe_seconds
+from ssgan_bench.trials.progress import Progress, ProgressDisplay, describe_counts, describe_result, describe_seconds
 
 PLAN = make_plan(["x", "y", "z"])
 COMPLETE, DIVERGED, FAILED = (

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,34 +15,45 @@ from ssgan_bench.config import RunConfig
 from ssgan_bench.data.batches import scale_images
 from ssgan_bench.data.datasets import ImageData, load
 from ssgan_bench.data.on_device import DeviceData
-from ssgan_bench.records.schema import Cell, RunRecord
-from ssgan_bench.records.store import RecordStore
+from ssgan_bench.records.schema import Cell, RunRecord, StudyPlan
 from ssgan_bench.training.loop import DivergedError
 from ssgan_bench.trials import run
 from ssgan_bench.trials.plan import make_plan
 from ssgan_bench.trials.run import CellRunner
 from ssgan_bench.trials.study_file import read_study
+from ssgan_bench.trials.task import RunnerSpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
 PLAN = tiny_plan()
 CELL = next(cell for cell in PLAN.cells if cell.arm == "improved_gan")
 
 
+class Runner(CellRunner):
+    """Gives the record alone, and remembers the rest."""
+
+    def run(self, cell: Cell) -> RunRecord:  # type: ignore[override]
+        self.result = super().run(cell)
+        return self.result.record
+
+
+def runner_of(plan: StudyPlan, folder: Path) -> Runner:
+    return Runner(RunnerSpec(plan.study, plan.preset, folder, "cpu", commit=None))
+
+
 @pytest.fixture
-def runner(tmp_path: Path) -> CellRunner:
-    return CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
+def runner(tmp_path: Path) -> Runner:
+    return runner_of(PLAN, tmp_path)
 
 
 def break_after_one_snapshot(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    original = run.train_in_turns
+    original = run.train
 
-    def train_in_turns(*arguments: Any) -> Iterator[Any]:
+    def train(*arguments: Any) -> Iterator[Any]:
         for snapshot in original(*arguments):
             yield snapshot
-            if snapshot is not None:
-                raise error
+            raise error
 
-    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+    monkeypatch.setattr(run, "train", train)
 
 
 def break_batch(monkeypatch: pytest.MonkeyPatch, model_seed: int) -> None:
@@ -64,15 +74,18 @@ def changed(cell: Cell, **parts: dict[str, Any]) -> Cell:
     return cell.model_copy(update={"config": config})
 
 
-def test_the_same_cell_gives_the_same_record_but_for_times(runner: CellRunner) -> None:
+def test_the_same_cell_gives_the_same_record_but_for_times(runner: Runner) -> None:
     first, second = (runner.run(CELL).model_dump(exclude={"timing", "started_at"}) for _ in range(2))
     assert first == second
     assert first["status"] == "complete"
     assert first["cell"] == CELL.model_dump()
     assert len(first["sample_files"]) == len(first["curves"]) > 1
+    samples = runner.result.samples
+    assert first["sample_files"] == tuple(f"samples/{CELL.cell_id}/{name}.png" for name in samples)
+    assert all(png.startswith(b"\x89PNG") for png in samples.values())
 
 
-def test_predictions_on_the_test_set_are_counted_and_the_wrong_ones_listed(runner: CellRunner) -> None:
+def test_predictions_on_the_test_set_are_counted_and_the_wrong_ones_listed(runner: Runner) -> None:
     record = runner.run(CELL)
     assert record.splits is not None
     assert record.confusion is not None
@@ -91,7 +104,7 @@ def test_predictions_on_the_test_set_are_counted_and_the_wrong_ones_listed(runne
     assert all(0.1 <= value <= 1 and round(value, 4) == value for value in wrong.confidence)  # the largest of ten
 
 
-def test_a_run_says_how_its_training_ended(runner: CellRunner) -> None:
+def test_a_run_says_how_its_training_ended(runner: Runner) -> None:
     stuck = runner.run(changed(CELL, optimizer={"learning_rate": 1e-9})).training
     assert stuck is not None
     assert stuck.at_chance
@@ -104,20 +117,17 @@ def test_a_run_says_how_its_training_ended(runner: CellRunner) -> None:
     assert (fitted.still_falling, fitted.collapsed) == (None, None)
 
 
-def test_what_a_graph_method_reached_and_chose_is_recorded(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = run.train_in_turns
+def test_what_a_graph_method_reached_and_chose_is_recorded(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = run.train
 
-    def train_in_turns(*arguments: Any) -> Iterator[Any]:
-        for snapshot in original(*arguments):
-            if snapshot is None:
-                yield None
-            else:  # images scaled to [-1, 1]: those with a pixel in the corner count as reached
-                yield dataclasses.replace(
-                    snapshot, reached=lambda images: images[:, 0, 8, 8] > 0, chosen={"alpha": 0.99, "k": 7.0}
-                )
+    def train(*arguments: Any) -> Iterator[Any]:
+        for snapshot in original(*arguments):  # images scaled to [-1, 1]: those with a pixel in the corner are reached
+            yield dataclasses.replace(
+                snapshot, reached=lambda images: images[:, 0, 8, 8] > 0, chosen={"alpha": 0.99, "k": 7.0}
+            )
 
     without = runner.run(CELL)
-    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+    monkeypatch.setattr(run, "train", train)
     record = runner.run(CELL)
     assert (without.unreached_share, without.chosen) == (None, {})
     data = DeviceData.from_images(load("digits", Path()), torch.device("cpu"))
@@ -128,66 +138,10 @@ def test_what_a_graph_method_reached_and_chose_is_recorded(runner: CellRunner, m
     assert record.chosen == {"alpha": 0.99, "k": 7.0}
 
 
-def test_memory_of_runs_that_share_a_process_is_not_told_apart_but_their_processor_time_is(tmp_path: Path) -> None:
-    shared = CellRunner(PLAN, RecordStore(tmp_path), tmp_path, "cpu", commit=None, runs_at_once=2).run(CELL).timing
-    assert shared is not None
-    assert shared.peak_memory_mib is None
-    assert shared.cpu_seconds is not None
-    assert 0 < shared.cpu_seconds
-
-
-def test_cells_that_take_turns_give_the_records_that_they_give_alone(
-    runner: CellRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Methods, image sizes and thread counts differ; one run diverges and one fails."""
-    break_batch(monkeypatch, model_seed=77)
-    cells = {cell.arm: cell for cell in PLAN.cells}
-    mixed = [
-        changed(cells["supervised"], train={"num_threads": 2}),
-        changed(cells["improved_gan"], data={"image_size": 32}),
-        cells["consistency"],
-        cells["article"].model_copy(update={"config": cells["article"].config | {"model_seed": 77}}),
-        changed(cells["label_spreading"], method={"max_iter": 1}),
-    ]
-    alone = [runner.run(cell) for cell in mixed]
-    assert [record.status for record in alone] == ["complete", "complete", "complete", "diverged", "failed"]
-    runs = {index: runner.run_in_turns(cell) for index, cell in enumerate(mixed)}
-    together: dict[int, RunRecord] = {}
-    turns = 0
-    while runs:
-        for index, run_in_turns in list(runs.items()):
-            try:
-                next(run_in_turns)
-                turns += 1
-            except StopIteration as end:
-                together[index] = end.value
-                del runs[index]
-    assert turns > 20  # they did take turns
-    times = {"timing", "started_at"}
-    for index, record in enumerate(alone):
-        assert together[index].model_dump(exclude=times) == record.model_dump(exclude=times), record.cell.arm
-
-
-def test_time_in_which_others_take_their_turn_is_not_counted(runner: CellRunner) -> None:
-    turns, steps = runner.run_in_turns(CELL), 0
-    while True:
-        try:
-            next(turns)
-        except StopIteration as end:
-            timing = end.value.timing
-            break
-        steps += 1
-        time.sleep(0.2)
-    assert steps >= 5
-    alone = runner.run(CELL).timing
-    assert alone is not None
-    assert timing.train_seconds < alone.train_seconds + 0.1 * steps  # with the others' turns 0.2 more each
-
-
 def runs_of(study: str, tmp_path: Path, *arms: str, **changes: Any) -> list[RunRecord]:
     settings = {"train.steps": 12, "network.width": 4, "train.evaluations": 3} | changes
     plan = make_plan(read_study(STUDIES / f"{study}.toml"), "x", "quick", settings, seeds=1)
-    cells = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None)
+    cells = runner_of(plan, tmp_path)
     return [cells.run(cell) for cell in plan.cells if cell.arm in arms]
 
 
@@ -236,7 +190,7 @@ def test_while_settings_are_chosen_the_test_images_are_not_read(
 ) -> None:
     plan = tiny_plan(data__evaluation_set=evaluation_set)
     cell = next(cell for cell in plan.cells if cell.arm == "improved_gan")
-    honest = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None).run(cell)
+    honest = runner_of(plan, tmp_path).run(cell)
     original = run.load
 
     def load(*arguments: Any, **options: Any) -> ImageData:
@@ -246,7 +200,7 @@ def test_while_settings_are_chosen_the_test_images_are_not_read(
         return dataclasses.replace(data, test_images=255 - data.test_images, test_labels=(data.test_labels + 1) % 10)
 
     monkeypatch.setattr(run, "load", load)
-    other = CellRunner(plan, RecordStore(tmp_path), tmp_path, "cpu", commit=None).run(cell)
+    other = runner_of(plan, tmp_path).run(cell)
     assert honest.status == other.status == "complete"
     assert honest.splits is not None
     assert honest.splits.evaluated_on == evaluation_set
@@ -257,17 +211,16 @@ def test_while_settings_are_chosen_the_test_images_are_not_read(
 
 
 def test_a_diverged_run_keeps_its_step_and_its_curve_and_has_no_metric(
-    runner: CellRunner, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_after_one_snapshot(monkeypatch, DivergedError(7, "supervised_loss"))
     record = runner.run(CELL)
     assert (record.status, record.diverged_step, record.metrics, record.error) == ("diverged", 7, {}, None)
     assert len(record.curves) == 1
-    runner.store.write_record(record)
-    assert runner.finished_record(CELL.cell_id) == record  # not to be repeated
+    assert record.is_finished  # not to be repeated
 
 
-def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     break_batch(monkeypatch, CELL.model_seed)
     record = runner.run(CELL)
     assert (record.status, record.diverged_step, record.metrics) == ("diverged", 5, {})
@@ -275,18 +228,18 @@ def test_a_weight_that_becomes_nan_makes_the_run_diverge(runner: CellRunner, mon
 
 @pytest.mark.parametrize("num_validation", [0, 200])
 def test_weights_broken_by_the_last_update_make_the_run_diverge(
-    runner: CellRunner, monkeypatch: pytest.MonkeyPatch, num_validation: int
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, num_validation: int
 ) -> None:
-    original = run.train_in_turns
+    original = run.train
 
-    def train_in_turns(*arguments: Any) -> Iterator[Any]:
+    def train(*arguments: Any) -> Iterator[Any]:
         for snapshot in original(*arguments):
-            if snapshot is not None and snapshot.is_final:
+            if snapshot.is_final:
                 yield dataclasses.replace(snapshot, classify=lambda images: torch.full((len(images), 10), torch.nan))
             else:
                 yield snapshot
 
-    monkeypatch.setattr(run, "train_in_turns", train_in_turns)
+    monkeypatch.setattr(run, "train", train)
     data = CELL.config["data"] | {"num_validation": num_validation}
     record = runner.run(CELL.model_copy(update={"config": CELL.config | {"data": data}}))
     assert (record.status, record.metrics) == ("diverged", {})
@@ -294,14 +247,14 @@ def test_weights_broken_by_the_last_update_make_the_run_diverge(
 
 
 @pytest.mark.parametrize(("arm", "images"), [("supervised", 16), ("improved_gan", 16 + 64)])
-def test_images_per_second_count_the_real_images_of_a_step(runner: CellRunner, arm: str, images: int) -> None:
+def test_images_per_second_count_the_real_images_of_a_step(runner: Runner, arm: str, images: int) -> None:
     timing = runner.run(next(cell for cell in PLAN.cells if cell.arm == arm)).timing
     assert timing is not None
     assert timing.images_per_second == pytest.approx(images / (timing.step_time_ms / 1e3))
 
 
 @pytest.mark.parametrize("arm", ["label_spreading", "logistic_regression"])
-def test_a_method_without_steps_leaves_a_record_of_one_point_without_step_times(runner: CellRunner, arm: str) -> None:
+def test_a_method_without_steps_leaves_a_record_of_one_point_without_step_times(runner: Runner, arm: str) -> None:
     cell = next(cell for cell in PLAN.cells if cell.arm == arm)
     record = runner.run(cell)
     assert record.status == "complete"
@@ -314,11 +267,10 @@ def test_a_method_without_steps_leaves_a_record_of_one_point_without_step_times(
     assert timing is not None
     assert (timing.step_time_ms, timing.images_per_second, timing.warmup_seconds) == (None, None, 0.0)
     assert timing.train_seconds > 0
-    runner.store.write_record(record)
-    assert runner.finished_record(cell.cell_id) == record
+    assert record.is_finished
 
 
-def test_a_fit_that_does_not_converge_is_a_failed_run(runner: CellRunner) -> None:
+def test_a_fit_that_does_not_converge_is_a_failed_run(runner: Runner) -> None:
     cell = next(cell for cell in PLAN.cells if cell.arm == "label_spreading")
     method = cell.config["method"] | {"max_iter": 1}
     record = runner.run(cell.model_copy(update={"config": cell.config | {"method": method}}))
@@ -328,7 +280,7 @@ def test_a_fit_that_does_not_converge_is_a_failed_run(runner: CellRunner) -> Non
 
 
 def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
-    runner: CellRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_after_one_snapshot(monkeypatch, RuntimeError("out of memory"))
     record = runner.run(CELL)
@@ -337,12 +289,11 @@ def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
     assert (record.confusion, record.misclassified, record.training) == (None, None, None)
     assert len(record.curves) == 1
     assert record.splits is not None  # which labels it used is known all the same
-    assert "Traceback" in (tmp_path / "failures" / f"{CELL.cell_id}.txt").read_text()
-    runner.store.write_record(record)
-    assert runner.finished_record(CELL.cell_id) is None
+    assert "Traceback" in runner.result.traceback
+    assert not record.is_finished
 
 
-def test_a_full_disk_is_no_fault_of_the_cell(runner: CellRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_the_cell(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     break_after_one_snapshot(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         runner.run(CELL)

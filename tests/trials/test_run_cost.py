@@ -1,4 +1,4 @@
-"""What a run costs is its own: neither the peak of an earlier run nor the time of another one's turn."""
+"""What a run costs is its own: neither the peak of an earlier run nor the time that it waits."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ MIB = 2**18
 
 
 def peak_of_a_run(mib: int) -> float:
-    cost = RunCost(CPU, takes_turns=False)
+    cost = RunCost(CPU)
     torch.ones(mib * MIB)
     peak = cost.peak_memory_mib()
     assert peak is not None
@@ -25,7 +25,7 @@ def peak_of_a_run(mib: int) -> float:
 
 
 def needs_a_peak_of_its_own() -> None:
-    if RunCost(CPU, takes_turns=False).peak_memory_mib() is None:
+    if RunCost(CPU).peak_memory_mib() is None:
         pytest.skip("this system does not count the peak anew")
 
 
@@ -46,7 +46,7 @@ def test_a_run_does_not_inherit_what_a_worker_keeps_of_freed_memory() -> None:
         "from ssgan_bench.trials.run_cost import RunCost\n"
         "keep_freed_memory()\n"
         "def peak(mib):\n"
-        "    cost = RunCost(torch.device('cpu'), takes_turns=False)\n"
+        "    cost = RunCost(torch.device('cpu'))\n"
         "    torch.ones(mib * 2**18)\n"
         "    return cost.peak_memory_mib()\n"
         "print(*(round(peak(mib)) for mib in (1, 600, 1)))\n"
@@ -62,11 +62,7 @@ def test_where_the_system_cannot_tell_there_is_no_peak(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_cost, file, tmp_path / "absent" / "file")
-    assert RunCost(CPU, takes_turns=False).peak_memory_mib() is None
-
-
-def test_runs_that_take_turns_have_no_peak_of_their_own() -> None:
-    assert RunCost(CPU, takes_turns=True).peak_memory_mib() is None
+    assert RunCost(CPU).peak_memory_mib() is None
 
 
 def work(seconds: float) -> None:
@@ -76,12 +72,9 @@ def work(seconds: float) -> None:
         pass
 
 
-def test_processor_time_leaves_out_other_turns_and_waiting_and_adds_earlier_parts() -> None:
-    cost = RunCost(CPU, takes_turns=True, cpu_seconds=5.0)
+def test_processor_time_leaves_out_waiting_and_adds_earlier_parts() -> None:
+    cost = RunCost(CPU, cpu_seconds=5.0)
     work(0.1)
-    cost.pause()
-    work(0.3)
-    cost.resume()
     time.sleep(0.3)
     work(0.1)
     assert 5.2 <= cost.cpu_seconds < 5.35

@@ -1,19 +1,21 @@
 """A search whose runs only sleep, or crash as told: real processes, database and records, no training.
 
-Run as a program: `fake_search.py FOLDER BEHAVIOR NUM_WORKERS`. As fake_study.py, it replaces the runner in the workers.
+Run as a program: `fake_search.py FOLDER BEHAVIOR NUM_WORKERS`.
 """
 
 import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ssgan_bench.config import RunConfig
 from ssgan_bench.records.schema import Provenance
-from ssgan_bench.records.search_schema import Dimension, SearchArm, SearchPlan
+from ssgan_bench.records.search_schema import Dimension, SearchArm, SearchPlan, SeedScore
+from ssgan_bench.trials.checkpoint_place import CheckpointPlace
+from ssgan_bench.trials.task import Runner, ScoreResult, Task
 
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0.02"))
 SPACE = {
@@ -66,56 +68,66 @@ def make_plan(num_trials: int = 6, num_seeds: int = 3, arms: tuple[str, ...] = (
 
 def error_of(config: RunConfig) -> float:
     """A bowl with some noise of the seed."""
-    rate, width = config.optimizer.learning_rate, config.network.width
-    bowl = abs(rate - 0.01) * 5 + abs(width - 32) / 100 + config.train.labeled_batch_size / 1000
-    return min(0.9, 0.1 + bowl + (config.model_seed % 7) / 100)
+    size = config.train.labeled_batch_size
+    return _error(config.optimizer.learning_rate, config.network.width, size, config.model_seed)
 
 
-class CellRunner:
-    """Stands in for the runner of ssgan_bench/trials/run.py; every run is a line of executions.log."""
+def _error(rate: float, width: int, labeled_batch_size: int, seed: int) -> float:
+    bowl = abs(rate - 0.01) * 5 + abs(width - 32) / 100 + labeled_batch_size / 1000
+    return min(0.9, 0.1 + bowl + (seed % 7) / 100)
 
-    def __init__(self, plan: SearchPlan, store: Any, data_root: Path, device: str, commit: str | None):
-        self._folder = Path(store.folder)
 
-    def provenance(self, config: RunConfig) -> Provenance:
-        return PROVENANCE
+@dataclass(frozen=True)
+class FakeSpec:
+    """Makes, in a worker, a runner whose every run is a line of executions.log."""
 
-    def validation_error(self, config: RunConfig) -> tuple[float, int | None]:
-        behavior = (self._folder / "behavior").read_text()
-        log = self._folder / "executions.log"
+    folder: Path
+
+    def __call__(self, checkpoints: CheckpointPlace | None) -> Runner:
+        return self.run
+
+    def run(self, task: Task) -> ScoreResult:
+        behavior = (self.folder / "behavior").read_text()
+        log = self.folder / "executions.log"
         runs = len(log.read_text().splitlines()) if log.exists() else 0
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
         if behavior == "killed-once" and runs == 7:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(SECONDS)
-        return error_of(config), None
-
-
-fake_run = ModuleType("ssgan_bench.trials.run")
-fake_run.CellRunner = CellRunner  # type: ignore[attr-defined]
+        assert isinstance(task.work, dict)
+        content, seed = task.work, task.work["model_seed"]
+        size = content["train"]["labeled_batch_size"]
+        error = _error(content["optimizer"]["learning_rate"], content["network"]["width"], size, seed)
+        return ScoreResult(SeedScore(seed=seed, error_rate=error), PROVENANCE, SECONDS)
 
 
 def main() -> int:
-    from ssgan_bench.command_line import sigterm_as_interrupt
-    from ssgan_bench.trials.coordinator import run_plan
-    from ssgan_bench.trials.queue import sqlite_url
-    from ssgan_bench.trials.worker import WorkerSpec
+    from ssgan_bench.command_line import exit_code
+    from ssgan_bench.coordinator import coordinate
+    from ssgan_bench.engines.local import LocalEngine
+    from ssgan_bench.ledger import Mirror
+    from ssgan_bench.records.store import SearchStore
+    from ssgan_bench.search import SearchWork, study_names
+    from ssgan_bench.storage import sqlite_url
 
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
     (folder / "behavior").write_text(sys.argv[2])
-    spec = WorkerSpec(sqlite_url(folder / "optuna.db"), make_plan(), folder, folder, "cpu", commit=None)
-    try:
-        with sigterm_as_interrupt():
-            progress = run_plan(spec, int(sys.argv[3]), lambda progress: None)
-    except KeyboardInterrupt:
-        return 130
-    print(len(progress.finished), "finished;", *sorted(progress.failed))
-    return int(bool(progress.failed))
+    plan = make_plan()
+
+    def command() -> int:
+        mirror = Mirror(sqlite_url(folder / "optuna.db"), study_names(plan, folder))
+        try:
+            work = SearchWork(plan, SearchStore(folder), mirror)
+            progress = coordinate(work, LocalEngine(FakeSpec(folder), int(sys.argv[3])), lambda progress: None)
+        finally:
+            print(mirror.close(), end="")
+        print(len(progress.finished), "finished;", *sorted(progress.failed))
+        return int(bool(progress.failed))
+
+    return exit_code(command)
 
 
-if __name__ in ("__main__", "__mp_main__"):
-    sys.modules["ssgan_bench.trials.run"] = fake_run
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,7 @@
 """A study whose cells only sleep, crash or fail as told: real processes, signals, database and records, no training.
 
 Run as a program by the tests of the coordinator: `fake_study.py FOLDER BEHAVIOR[,BEHAVIOR...]`. The worker processes
-import this file before they start to work, and so find the runner below in place of the one that trains.
+import this file and find the runner below in it.
 """
 
 import errno
@@ -9,20 +9,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-import ssgan_bench.trials.queue
 from ssgan_bench.records.schema import ArmInfo, Cell, FactorInfo, RunRecord, StudyPlan
 from ssgan_bench.records.store import RecordStore
+from ssgan_bench.trials.checkpoint_place import CheckpointPlace
+from ssgan_bench.trials.task import CellResult, Runner, Task
 
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0.1"))
-TURNS = 4
-if "FAKE_GRACE_SECONDS" in os.environ:
-    ssgan_bench.trials.queue.HEARTBEAT_SECONDS = 1
-    ssgan_bench.trials.queue.GRACE_SECONDS = int(os.environ["FAKE_GRACE_SECONDS"])
 
 
 def make_plan(behaviors: list[str]) -> StudyPlan:
@@ -65,80 +60,91 @@ def make_record(plan: StudyPlan, cell: Cell, status: str) -> RunRecord:
         status=status,  # type: ignore[arg-type]
         diverged_step=3 if status == "diverged" else None,
         error="ValueError: told to fail" if status == "failed" else None,
+        sample_files=(f"samples/{cell.cell_id}/0000001.png",),
         metrics={"error_rate": 1 / (2 + cell.config["index"])} if status == "complete" else {},
         started_at="2025-01-01T00:00:00+00:00",
     )
 
 
-class CellRunner:
-    """Stands in for the runner of ssgan_bench/trials/run.py."""
+@dataclass(frozen=True)
+class FakeSpec:
+    """Makes a runner that does what each cell's behavior says; every start is a line in executions.log."""
 
-    def __init__(self, plan: StudyPlan, store: RecordStore, data_root: Path, *_: object):
+    plan: StudyPlan
+    folder: Path
+
+    def __call__(self, checkpoints: CheckpointPlace | None) -> Runner:
         if "FAKE_START_FAILS" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.store, self._plan = store, plan
+        return self.run
 
-    def finished_record(self, cell_id: str) -> RunRecord | None:
-        record = self.store.record(cell_id)
-        return record if record is not None and record.is_finished else None
-
-    def keep(self, record: RunRecord) -> None:
-        self.store.write_record(record)
-
-    def run_in_turns(self, cell: Cell) -> Generator[None, None, RunRecord]:
+    def run(self, task: Task) -> CellResult:
+        assert isinstance(task.work, Cell)
+        cell = task.work
         behavior, _, once = str(cell.levels["run.behavior"]).partition("-")
-        log = self.store.folder / "executions.log"
+        log = self.folder / "executions.log"
         is_first = not log.exists() or cell.cell_id not in log.read_text()
-        for name in ("executions.log", "turns.log"):
-            with log.with_name(name).open("a") as file:
-                file.write(f"{cell.cell_id} {os.getpid()}\n")
+        with log.open("a") as file:
+            file.write(f"{cell.cell_id} {os.getpid()}\n")
         if once == "" or is_first:
             if behavior == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if behavior == "stopped":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            while behavior == "gated" and not (self.folder / "go").exists():
+                time.sleep(0.02)
             if behavior == "busy":
                 time.sleep(10_000)
             if behavior == "full":
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.store.folder))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
             if behavior in ("failed", "diverged"):
-                return make_record(self._plan, cell, behavior)
-        for _ in range(TURNS):
-            time.sleep(SECONDS / TURNS)
-            yield
-        with log.with_name("turns.log").open("a") as file:
-            file.write(f"end {os.getpid()}\n")
-        return make_record(self._plan, cell, "complete")
+                return make_result(self.plan, cell, behavior)
+        time.sleep(SECONDS)
+        return make_result(self.plan, cell, "complete")
 
 
-fake_run = ModuleType("ssgan_bench.trials.run")
-fake_run.CellRunner = CellRunner  # type: ignore[attr-defined]
+def make_result(plan: StudyPlan, cell: Cell, status: str) -> CellResult:
+    """The result of one cell, a function of the cell alone, with a sample grid."""
+    return CellResult(
+        make_record(plan, cell, status), {"0000001": b"png"}, "Traceback: told to fail" if status == "failed" else ""
+    )
 
 
 def main() -> int:
-    from ssgan_bench.command_line import sigterm_as_interrupt
-    from ssgan_bench.trials.coordinator import FatalError, run_plan
-    from ssgan_bench.trials.queue import sqlite_url
-    from ssgan_bench.trials.worker import WorkerSpec
+    from ssgan_bench.command_line import CommandError, exit_code
+    from ssgan_bench.coordinator import CellWork, coordinate
+    from ssgan_bench.engines.local import LocalEngine
+    from ssgan_bench.following import run_alone
+    from ssgan_bench.ledger import CellLedger, Mirror, study_name
+    from ssgan_bench.storage import sqlite_url
+    from ssgan_bench.trials.checkpoint_place import CheckpointFolder
 
     folder = Path(sys.argv[1])
-    spec = WorkerSpec(
-        sqlite_url(folder / "optuna.db"), make_plan(sys.argv[2].split(",")), folder, folder, "cpu", commit=None
-    )
-    spec = replace(spec, runs_at_once=int(os.environ.get("FAKE_RUNS_AT_ONCE", "1")))
-    try:
-        with sigterm_as_interrupt():
-            progress = run_plan(spec, 2, lambda progress: None)
-    except KeyboardInterrupt:
-        return 130
-    except FatalError as error:
-        print(error)
-        return 1
-    print(len(progress.finished), "finished;", *(f"{key}: {text}" for key, text in sorted(progress.failed.items())))
-    return int(bool(progress.failed))
+    plan = make_plan(sys.argv[2].split(","))
+
+    def run() -> None:
+        store = RecordStore(folder)
+        store.discard_partial_files()
+        store.write_plan(plan)
+        name = study_name(plan, folder)
+        mirror = Mirror(sqlite_url(folder / "optuna.db"), [name])
+        try:
+            work = CellWork(plan, store, CellLedger(mirror, name, plan), CheckpointFolder(folder / "checkpoints"))
+            progress = coordinate(work, LocalEngine(FakeSpec(plan, folder), 2), lambda progress: None)
+        finally:
+            if missed := mirror.close():
+                print(missed)
+        failed = (f"{key}: {text}" for key, text in sorted(progress.failed.items()))
+        print(len(progress.finished), "finished;", *failed)
+        if progress.failed:
+            raise CommandError("cells failed")
+
+    def command() -> int:
+        run_alone(folder, plan.fingerprint(), run)
+        return 0
+
+    return exit_code(command)
 
 
-if __name__ in ("__main__", "__mp_main__"):
-    sys.modules["ssgan_bench.trials.run"] = fake_run
 if __name__ == "__main__":
     sys.exit(main())
