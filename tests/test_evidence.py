@@ -108,7 +108,7 @@ def test_a_finished_study_is_published_in_the_place_of_the_older_report(
     (published / "index.html").write_text("old")
     made = site.work(study) / "reports" / "label_leak" / "full"
     made.parent.mkdir(parents=True)
-    shutil.copytree(ROOT / "reports" / "reference" / "label_leak" / "quick", made)
+    shutil.copytree(ROOT / "reports" / "reference" / "labeled_rate" / "quick", made)
     monkeypatch.setattr(how, "run_module", lambda arguments, seconds: None)
     study.run(study, site, 100)
     assert (published / "index.html").read_text() == "old"
