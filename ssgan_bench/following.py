@@ -66,8 +66,11 @@ def _follow(lock: StudyLock, folder: Path) -> bool:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f": {name} goes on") from None
     ended = lock.holder()
-    if ended is None or ended.exit_code is None or ended.request != lock.request:
+    if ended is None or ended.exit_code is None:
         print(f"{folder}: {name} has left work undone; going on with it", flush=True)
+        return False
+    if ended.request != lock.request:
+        print(f"{folder}: {name} was asked for something else; going on with what is left here", flush=True)
         return False
     stage = _Stage.of(folder)
     stage.look()

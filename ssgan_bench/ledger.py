@@ -118,8 +118,13 @@ class Mirror:
                 del self._due[number]
             self._to_show.clear()
             self._change.notify()
+        left = len(self._due)
         self._thread.join(LAST_TRY_SECONDS)
-        missed = {(entry.study, entry.key) for entry, _ in self._due.values()}
+        while self._thread.is_alive() and len(self._due) < left:  # slow, but it takes them
+            left = len(self._due)
+            self._thread.join(LAST_TRY_SECONDS)
+        with self._change:
+            missed = {(entry.study, entry.key) for entry, _ in self._due.values()}
         if not missed:
             return ""
         return (

@@ -144,7 +144,7 @@ class SearchWork(Work):
             multivariate=True,
             constant_liar=True,
         )
-        if number == 0 and arm.default is not None:
+        if number == 0 and arm.default is not None and not failures:
             study.enqueue_trial(dict(arm.default))
         return _UnderWay(arm, number, study.ask(_distributions(arm)), failures)
 

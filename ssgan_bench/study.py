@@ -201,6 +201,8 @@ def run_study(options: argparse.Namespace) -> int:
     asked = {
         "cells": [cell.cell_id for cell in plan.cells],
         "search": None if search is None else search.fingerprint(),
+        "report": not options.no_report,
+        "storage": options.storage,
     }
     request = Request(
         folder=folder,

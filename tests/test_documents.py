@@ -29,6 +29,11 @@ def test_every_link_of_the_documents_leads_to_a_file():
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_no_placeholder_is_left():
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("studies/*.toml")):
+        assert not re.search(r"@[A-Z_]+@", document.read_text()), document.name
+
+
 def test_every_study_is_listed_in_the_readme():
     for path in (ROOT / "studies").glob("*.toml"):
         assert f"| `{path.stem}` |" in README

@@ -122,6 +122,7 @@ class LocalEngine:
                 self._fatal = FatalError(word.text)
             elif isinstance(word, _Ready):
                 worker.is_ready = True
+                self._false_starts = 0
             elif worker.task is not None:
                 yield Outcome(worker.task.task_id, word)
                 worker.task = None
@@ -188,14 +189,21 @@ def _work(make_runner: MakeRunner, checkpoints: CheckpointPlace | None, pipe: Co
     try:
         runner = make_runner(checkpoints)
         pipe.send(_Ready())
-        while True:
-            pipe.send(runner(pipe.recv()))
-    except EOFError:  # nothing more to do
-        return
+        while (task := _received(pipe)) is not None:
+            pipe.send(runner(task))
     except (ConfigError, OSError) as error:
         with contextlib.suppress(OSError):
             pipe.send(_Fatal(str(error)))
         sys.exit(1)
+
+
+def _received(pipe: Connection) -> Task | None:
+    """The next task; None where there is nothing more to do."""
+    try:
+        task: Task = pipe.recv()
+    except EOFError:
+        return None
+    return task
 
 
 def _exit_with_parent() -> None:

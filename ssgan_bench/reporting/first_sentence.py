@@ -1,7 +1,7 @@
 """The sentence that a report begins with: the best arm, the baseline, and whether the difference is shown."""
 
 from ssgan_bench.reporting.analysis import Analysis
-from ssgan_bench.reporting.frames import Comparison, Condition, Mean, single_seed
+from ssgan_bench.reporting.frames import Comparison, Condition, Mean, conditions, single_seed
 from ssgan_bench.reporting.wording import condition_text, number, p_text
 
 
@@ -17,9 +17,10 @@ def first_sentence(analysis: Analysis) -> tuple[str, ...]:
     if single_seed(study) or not supervised or not rows:
         return ()
     found = {(mean.arm, mean.condition): mean for mean in analysis.means}
-    better = [row for row in rows if row.verdict == "better"]
-    condition = (better or rows)[0].condition
-    here = [row for row in better or rows if row.condition == condition]
+    candidates = [row for row in rows if row.verdict == "better"] or rows
+    there = {row.condition for row in candidates}
+    condition = next(condition for condition in conditions(study) if condition in there)
+    here = [row for row in candidates if row.condition == condition]
     best = min(here, key=lambda row: found[row.arm, condition].estimate.mean)
     return (" ".join([_against_baseline(best, found, analysis), *_against_yardstick(condition, found, analysis)]),)
 
@@ -28,7 +29,9 @@ def _against_baseline(best: Comparison, found: dict[tuple[str, Condition], Mean]
     study = analysis.evidence.study
     arm, baseline = (_value(found[name, best.condition], analysis) for name in (best.arm, study.baseline))
     where = f"At {condition_text(best.condition, study.factors)}: " if study.factors else ""
-    grade = f"shown (p = {p_text(best.decisive_p_holm)})" if best.verdict == "better" else "no difference is shown"
+    shown = f"shown (p = {p_text(best.decisive_p_holm)})"
+    grades = {"better": shown, "worse": f"{shown} to be worse"}
+    grade = grades.get(best.verdict, analysis.verdict_text(best.verdict))
     return (
         f"{where}{analysis.label(best.arm)} has {arm} {analysis.unit.name}, {analysis.label(study.baseline)} "
         f"{baseline}: {grade}."

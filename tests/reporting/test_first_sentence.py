@@ -39,7 +39,22 @@ def test_it_names_the_best_arm_that_is_shown_to_be_better_the_baseline_and_the_b
 
 def test_without_a_shown_difference_it_says_so(analyzed):
     (sentence,) = first_sentence(analyzed(plan(family=(200,)), error))
-    assert "no difference is shown" in sentence
+    assert "no difference shown" in sentence
+
+
+def test_an_arm_that_is_shown_to_be_worse_is_called_so(analyzed):
+    (sentence,) = first_sentence(analyzed(plan(), lambda cell: 0.5 - error(cell) * (cell.arm != "spread")))
+    assert "to be worse" in sentence
+
+
+def test_the_first_condition_of_the_study_at_which_any_arm_is_better_counts(analyzed):
+    def only_b_at_10(cell):
+        few = cell.levels["data.num_labels"] == 10
+        gain = {"a": 0.0 if few else 0.1, "b": 0.1}.get(cell.arm, 0.0)
+        return 0.3 - gain + 0.01 * (-1) ** (cell.model_seed + len(cell.arm))
+
+    (sentence,) = first_sentence(analyzed(plan(family=(10, 200)), only_b_at_10))
+    assert sentence.startswith("At Labels = 10: Method B") or "= 10: Method B" in sentence
 
 
 @pytest.mark.parametrize("kind", ["semi_supervised", "classical"])
