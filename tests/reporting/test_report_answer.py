@@ -29,7 +29,7 @@ def test_too_few_seeds_for_the_family_are_said_to_show_nothing(make_store, tmp_p
     # 12 comparisons times 2/2^8 is 0.094: Holm cannot pass 0.05 even for the largest effect.
     store = make_store(make_plan(), lambda cell: {"points": 1})
     answer = write_report(store, tmp_path / "report").answer
-    assert answer.startswith("No difference from Labels only is shown, and with so few seeds none could be")
+    assert "No difference from Labels only is shown, and with so few seeds none could be" in answer
     assert "after Holm 0.094, and a verdict would take at least 9 seeds" in answer
     assert "K-logit GAN with feature matching lower at Labeled images = 10, 20 and 50" in answer
 
@@ -39,11 +39,11 @@ def test_declared_family_can_show_with_eight_seeds_what_all_levels_together_cann
     # The same runs as above, but 6 declared comparisons: 6 times 2/2^8 is 0.047.
     plan = make_plan(family=(10, 20))
     result = write_report(make_store(plan, lambda cell: {"points": 1}), tmp_path / "report")
-    first, *_ = result.answer.split("\n\n")
-    assert first.startswith(
+    _, first, *_ = result.answer.split("\n\n")
+    assert (
         "A lower test error than Labels only is shown for K-logit GAN with feature matching "
         "at Labeled images = 10 and 20."
-    )
+    ) in first
     assert "the declared family of 6 comparisons (Labeled images = 10 and 20)" in result.answer
     assert "after Holm 0.047" in result.answer
 
@@ -106,10 +106,10 @@ def test_answer_names_where_an_arm_is_better_worse_and_not_shown(make_store, tmp
         return {"error_rate": 0.4 + shift + (wobble if cell.arm != "supervised_only" else 0), "points": 1}
 
     answer = write_report(make_store(plan, change), tmp_path / "report").answer
-    assert answer.startswith(
+    assert (
         "A lower test error than Labels only is shown for Method A at Labeled images = 10. "
         "A higher one is shown for Method A at Labeled images = 200; Method B at Labeled images = 10.\n"
-    )
+    ) in answer
     assert "Method A: better at Labeled images = 10 (−9.4 [" in answer
     assert ", worse at Labeled images = 200 (+5.5 [" in answer
     assert "Method B: worse at Labeled images = 10 (" in answer
@@ -226,8 +226,8 @@ def test_many_arms_with_one_verdict_are_not_named_one_by_one(make_store, tmp_pat
         return {"metrics": {"error_rate": (0.2 if cell.arm == "base" else 0.3) + 0.001 * cell.model_seed}, "curves": ()}
 
     answer = write_report(make_store(plan, change), tmp_path / "report").answer
-    assert answer.startswith(
+    assert (
         "No arm is shown to have a lower test error than Base. A higher one is shown for all 5 tested arms at "
         "Labeled images = 10."
-    )
+    ) in answer
     assert "Arm 3: worse at Labeled images = 10" in answer
