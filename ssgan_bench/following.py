@@ -53,9 +53,9 @@ def _follow(lock: StudyLock, folder: Path) -> bool:
     """
     who = lock.holder()
     name = "another process" if who is None else f"process {who.pid} on {who.host}, since {who.since},"
-    print(f"{folder}: {name} is at work here; following it (Ctrl-C ends only that)", flush=True)
-    stage = _Stage.of(folder)
-    try:
+    try:  # from the first word on: Ctrl-C may come as soon as it can be read
+        print(f"{folder}: {name} is at work here; following it (Ctrl-C ends only that)", flush=True)
+        stage = _Stage.of(folder)
         with ProgressDisplay(stage.progress.total) as display:
             while lock.is_held():
                 if stage.is_done:
