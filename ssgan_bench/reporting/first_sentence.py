@@ -6,15 +6,14 @@ from ssgan_bench.reporting.wording import condition_text, number, p_text
 
 
 def first_sentence(analysis: Analysis) -> tuple[str, ...]:
-    """Write one paragraph of one or two sentences, or nothing where no arm is tested against a supervised baseline.
+    """Write one paragraph of one or two sentences, or nothing where no arm is tested against the baseline.
 
     It is about the first condition of the family at which an arm is shown to be better, and there about the arm with
     the lowest mean; about the first condition and the lowest mean of all where none is.
     """
     study = analysis.evidence.study
-    supervised = any(arm.name == study.baseline and arm.kind == "supervised" for arm in study.arms)
     rows = [row for row in analysis.family if row.difference.n]
-    if single_seed(study) or not supervised or not rows:
+    if single_seed(study) or not rows:
         return ()
     found = {(mean.arm, mean.condition): mean for mean in analysis.means}
     candidates = [row for row in rows if row.verdict == "better"] or rows
