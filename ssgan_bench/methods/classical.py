@@ -58,6 +58,15 @@ class Fitted(NamedTuple):
     """Images (B, C, H, W) -> whether any label reached the image, (B,) bool; None where labels reach every image."""
 
 
+class Spent(NamedTuple):
+    """What a piece of work cost."""
+
+    seconds: float = 0.0
+    """Wall-clock."""
+    cpu_seconds: float = 0.0
+    """Of all threads of the process."""
+
+
 class ClassicalMethod(Method):
     """A classifier fitted once to rows of pixels P. Labels are (n,) int64 in [0, K)."""
 
@@ -65,8 +74,8 @@ class ClassicalMethod(Method):
     """Whether there may be images that no label reaches."""
     iterations = 1
     """Repetitions that the last fit took, where `Work.iterations` counts them."""
-    shared_seconds = 0.0
-    """Wall-clock of what the last fit took over from an earlier one in this process, when it was made."""
+    taken_over = Spent()
+    """What it cost to make what the last fit took over from an earlier one in this process."""
 
     def __init__(self, config: RunConfig, channels: int, num_classes: int):
         self.config = config

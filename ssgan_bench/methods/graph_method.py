@@ -65,7 +65,7 @@ class GraphMethod(ClassicalMethod):
     def fit_rows(self, labeled: Array, labels: NDArray[np.int64], unlabeled: Array) -> Callable[[Array], Array]:
         rows = np.concatenate([labeled, unlabeled], dtype=np.float32, casting="same_kind")
         count = min(max(self.asked_neighbors(self.config) or 0, SEARCHED_NEIGHBORS), len(rows))
-        graph, nodes, self.shared_seconds = graph_of(rows, count, self.num_threads)
+        graph, nodes, self.taken_over = graph_of(rows, count, self.num_threads)
         known = nodes[: len(labels)]
         scores, n_neighbors = self.pass_on(graph, known, np.eye(self.num_classes)[labels])
         distributions = to_distributions(scores)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssgan_bench.methods.classical import Array
+from ssgan_bench.methods.classical import Array, Spent
 
 SPARE_CANDIDATES = 8
 """Images beyond the nearest that are compared exactly: float32 may order near ties otherwise."""
@@ -82,13 +82,13 @@ class NeighborGraph:
 
     def __init__(self, rows: Rows, count: int):
         """Search the nearest neighbors of rows (n, P); `count` of them, the image itself included, n at most."""
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         self._nearest = Nearest(rows)
         self._count = count
         self._neighbors, self._distances = self._nearest.among_themselves(count - 1)
         self._found: dict[bytes, NDArray[np.int64]] = {}
-        self.seconds = time.perf_counter() - start
-        """Wall-clock that the search took."""
+        self.spent = Spent(time.perf_counter() - start, time.process_time() - cpu_start)
+        """What the search took."""
 
     @property
     def num_nodes(self) -> int:
@@ -142,12 +142,12 @@ _kept: dict[tuple[bytes, int, int], NeighborGraph] = {}
 """The last graph of this process, by the digest of its rows, the number of neighbors and that of threads."""
 
 
-def graph_of(rows: Rows, count: int, num_threads: int) -> tuple[NeighborGraph, NDArray[np.int64], float]:
+def graph_of(rows: Rows, count: int, num_threads: int) -> tuple[NeighborGraph, NDArray[np.int64], Spent]:
     """Give the graph of rows (n, P), in whatever order they are, with up to `count` neighbors of each.
 
     Returns:
-        the graph; the node of each row (n,); the seconds that the search had taken in an earlier call, if the graph was
-        taken over from there, and otherwise 0.
+        the graph; the node of each row (n,); what the search had cost in an earlier call, if the graph was taken over
+        from there, and otherwise nothing.
     """
     digests = row_digests(rows)
     order = sorted(range(len(rows)), key=digests.__getitem__)
@@ -155,10 +155,10 @@ def graph_of(rows: Rows, count: int, num_threads: int) -> tuple[NeighborGraph, N
     nodes[order] = np.arange(len(rows))
     key = (hashlib.sha256(b"".join(digests[index] for index in order)).digest(), count, num_threads)
     if (kept := _kept.get(key)) is not None:
-        return kept, nodes, kept.seconds
+        return kept, nodes, kept.spent
     _kept.clear()  # before the next takes memory
     _kept[key] = graph = NeighborGraph(rows[order], count)
-    return graph, nodes, 0.0
+    return graph, nodes, Spent()
 
 
 def forget() -> None:

@@ -189,7 +189,8 @@ class Timing(Frozen):
     images_per_second: float | None
     """Real images per second in steady state; None where step_time_ms is."""
     cpu_seconds: float | None = Field(default=None, ge=0)
-    """Processor time of all threads of the process during the run."""
+    """Processor time of all threads of the process during the run. Of a graph method with the graph's, even where an
+    earlier run had made it, but without that of evaluated images whose neighbors an earlier run had searched."""
     peak_memory_mib: float | None
     """Most memory during the run: allocated on the device on a GPU; resident on a CPU, with what the process held when
     the run began (libraries, the data set) but not the peaks of runs before it. None where the system cannot tell

@@ -63,6 +63,8 @@ class Snapshot:
     reached: Callable[[Tensor], Tensor] | None = None
     """(B, C, H, W) float in [-1, 1] -> whether any label reached the image, (B,) bool; None for a method whose labels
     reach every image."""
+    cpu_seconds_taken_over: float = 0.0
+    """Processor time of work that an earlier run in this process did and this one uses; "train" has its wall-clock."""
     chosen: dict[str, float] = field(default_factory=dict)
     """Options that a fit chose itself, by their names in the configuration of the method."""
 
@@ -260,7 +262,7 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
     fitted = method.fit(labeled, labels, unlabeled)
     clock.lap("train")
     # What an earlier run in this process had made for both counts as if this one had made it.
-    seconds = {"warmup": 0.0, **clock.seconds, "train": clock.seconds["train"] + method.shared_seconds}
+    seconds = {"warmup": 0.0, **clock.seconds, "train": clock.seconds["train"] + method.taken_over.seconds}
     return Snapshot(
         step=0,
         epoch=0.0,
@@ -271,6 +273,7 @@ def _fit(method: ClassicalMethod, batches: Batches) -> Snapshot:
         classify=fitted.classify,
         sample=None,
         state=None,
+        cpu_seconds_taken_over=method.taken_over.cpu_seconds,
         reached=fitted.reached,
         chosen=method.chosen,
     )

@@ -184,7 +184,7 @@ def _time_fit(method: type[ClassicalMethod], config: RunConfig, info: DatasetInf
             classify = fitted.fit(images[: timed[0]], labels, images[timed[0] :]).classify
             if attempt > 0:  # the first imports scikit-learn, and makes what the others take over
                 fit_seconds += (_now(device) - start) / TIMED_FITS
-                shared_seconds = fitted.shared_seconds
+                shared_seconds = fitted.taken_over.seconds
     except RuntimeError as error:  # it does not converge
         raise ConfigError(f"{config.method.name}: {error}") from None
     shape = (TIMED_IMAGES, info.channels, *2 * (info.native_size or size,))

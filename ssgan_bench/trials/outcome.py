@@ -152,6 +152,6 @@ def timing_of(
         evaluation_seconds=evaluation_seconds,
         step_time_ms=None if step_seconds is None else step_seconds * 1e3,
         images_per_second=None if step_seconds is None else images_per_step / step_seconds,
-        cpu_seconds=cost.cpu_seconds,
+        cpu_seconds=cost.cpu_seconds + snapshot.cpu_seconds_taken_over,
         peak_memory_mib=cost.peak_memory_mib(),
     )

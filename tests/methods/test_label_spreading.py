@@ -9,6 +9,7 @@ from tiny_runs import NUM_CLASSES, textured_images, tiny_batches, tiny_config, t
 from ssgan_bench.config import ConfigError
 from ssgan_bench.methods import neighbor_graph
 from ssgan_bench.methods.base import build_method
+from ssgan_bench.methods.classical import Spent
 from ssgan_bench.methods.label_spreading import LabelSpreading, folds_of
 from ssgan_bench.methods.neighbor_graph import NeighborGraph, normalized
 from ssgan_bench.training.loop import train
@@ -87,10 +88,12 @@ def test_a_fit_on_a_kept_graph_is_equal_bit_for_bit_and_costs_what_it_would_alon
     scaled = images.float() / 127.5 - 1
     assert torch.equal(first.classify(scaled), second.classify(scaled))
     assert torch.equal(first.reached(scaled), second.reached(scaled))
-    kept.seconds = 1000.0
+    kept.spent = Spent(seconds=1000.0, cpu_seconds=900.0)
     (third,) = train(config, tiny_batches(config, images=images), NUM_CLASSES)
     assert 1000 < third.seconds["train"] < 1100
+    assert third.cpu_seconds_taken_over == 900
     assert first.seconds["train"] < 100
+    assert first.cpu_seconds_taken_over == 0
 
 
 def folds_for(count):

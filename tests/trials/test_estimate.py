@@ -12,6 +12,7 @@ from tiny_study import tiny_plan
 from ssgan_bench.config import DataConfig, RunConfig, TrainConfig
 from ssgan_bench.data.datasets import describe, load
 from ssgan_bench.data.on_device import DeviceData
+from ssgan_bench.methods.classical import Spent
 from ssgan_bench.methods.supervised import SupervisedConfig
 from ssgan_bench.trials import estimate as estimate_module
 from ssgan_bench.trials.estimate import CELL_SECONDS, RECORD_KIB, START_SECONDS, _num_unlabeled, estimate, free_disk_mib
@@ -70,7 +71,7 @@ def test_a_fit_is_reckoned_from_the_work_that_a_small_one_was(monkeypatch: pytes
         assert [len(rows) for rows in sets] == [20, 20, 100]
         seconds[0] += 1.0
         fitted = original(self, *sets)
-        self.shared_seconds = 3.0
+        self.taken_over = Spent(3.0)
         return fitted
 
     monkeypatch.setattr(LabelSpreading, "fit_rows", fit_rows)
