@@ -65,35 +65,35 @@ class CellRunner:
         config = RunConfig.model_validate(cell.config)
         make_deterministic(config.train.num_threads)
         data, meter = self._data(config)
-        result = RunSoFar()
-        status, error, trace, diverged_step = "complete", None, "", None
+        result, trace = RunSoFar(), ""
+
+        def record(status: str, **fields: Any) -> RunRecord:
+            return RunRecord(
+                protocol_version=PROTOCOL_VERSION,
+                study=self._spec.study,
+                preset=self._spec.preset,
+                cell=cell,
+                config_digest=config.digest(),
+                status=status,  # type: ignore[arg-type]
+                curves=tuple(result.curves),
+                splits=result.splits,
+                timing=result.timing,
+                provenance=self._provenance(config, data),
+                started_at=result.started_at,
+                sample_files=tuple(sample_path(cell.cell_id, name) for name in result.samples),
+                **fields,
+            )
+
         try:
             self._train_and_evaluate(config, data, meter, cell.cell_id, result)
+            made = record("complete", **result.final)  # which checks that what was measured agrees with itself
         except DivergedError as divergence:
-            status, diverged_step = "diverged", divergence.step
+            made = record("diverged", diverged_step=divergence.step)
         except OSError:
             raise
         except Exception as failure:  # noqa: BLE001  (a failed run is a row of the report, not the end of the study)
-            status, error, trace = "failed", _describe(failure), traceback.format_exc()
-            result.final = {}
-        record = RunRecord(
-            protocol_version=PROTOCOL_VERSION,
-            study=self._spec.study,
-            preset=self._spec.preset,
-            cell=cell,
-            config_digest=config.digest(),
-            status=status,  # type: ignore[arg-type]
-            diverged_step=diverged_step,
-            error=error,
-            curves=tuple(result.curves),
-            splits=result.splits,
-            timing=result.timing,
-            provenance=self._provenance(config, data),
-            started_at=result.started_at,
-            sample_files=tuple(sample_path(cell.cell_id, name) for name in result.samples),
-            **result.final,
-        )
-        return CellResult(record, result.samples, trace)
+            made, trace = record("failed", error=_describe(failure)), traceback.format_exc()
+        return CellResult(made, result.samples, trace)
 
     def score(self, content: dict[str, Any]) -> ScoreResult:
         """Find the validation error of one configuration, given as JSON data; whatever is raised inside is its result.

@@ -293,6 +293,17 @@ def test_a_failed_run_says_why_keeps_the_traceback_and_is_to_be_repeated(
     assert not record.is_finished
 
 
+def test_measurements_that_contradict_each_other_make_a_failed_run(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = run.final_fields
+    monkeypatch.setattr(run, "final_fields", lambda *given: honest(*given) | {"confusion": ((1,),)})
+    record = runner.run(CELL)
+    assert record.status == "failed"
+    assert record.metrics == {}
+    assert "ValidationError" in runner.result.traceback
+
+
 def test_a_full_disk_is_no_fault_of_the_cell(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     break_after_one_snapshot(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
