@@ -6,7 +6,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,39 +13,24 @@ from pathlib import Path
 
 import fake_study
 import pytest
+from fake_program import TIMEOUT, FakeProgram, ended
 
 from ssgan_bench.records.store import RecordStore
 
 EIGHT = ",".join(["ok"] * 8)
-TIMEOUT = 900
-"""Seconds that nothing here takes, however busy the machine is: it ends a test that hangs."""
 
 
-class Study:
-    """A fake study in a folder, run as a program in a process group of its own."""
+class Study(FakeProgram):
+    """A fake study in a folder."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
+        super().__init__(fake_study.__file__, folder)
 
     def start(self, behaviors: str = EIGHT, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(fake_study.__file__)), str(self.folder), behaviors],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # A shell starts background jobs, of which this suite may be one, with SIGINT ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        self._started.append(process)
-        return process
+        return self.start_with(behaviors, **environment)
 
     def run(self, behaviors: str = EIGHT, **environment: str) -> tuple[int, str]:
-        process = self.start(behaviors, **environment)
-        output, _ = process.communicate(timeout=TIMEOUT)
-        return process.returncode, output
+        return ended(self.start(behaviors, **environment))
 
     def executions(self) -> list[tuple[str, int]]:
         """(cell, process) of every time a cell began to run."""
@@ -76,16 +60,6 @@ class Study:
         expected = {cell.cell_id: fake_study.make_record(plan, cell, "complete") for cell in plan.cells}
         found = {record.cell.cell_id: record for record in RecordStore(self.folder).records()}
         return found == expected and len(self.record_files()) == len(expected)
-
-    def kill_everything(self) -> None:
-        for process in self._started:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import fake_search
 import pytest
 import torch
+from fake_program import FakeProgram, ended
 from fake_search import DEFAULT, PROVENANCE, error_of, make_plan
 from tiny_study import tiny_plan
 
@@ -314,42 +314,20 @@ def test_damaged_data_and_a_full_disk_are_no_fault_of_the_trial_and_other_errors
 # Real processes.
 
 
-class Search:
-    """A fake search in a folder, run as a program in a process group of its own."""
+class Search(FakeProgram):
+    """A fake search in a folder."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
+        super().__init__(fake_search.__file__, folder)
 
     def start(self, behavior: str = "ok", workers: int = 1, seconds: float = 0.02) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(fake_search.__file__)), str(self.folder), behavior, str(workers)],
-            env={**os.environ, "FAKE_SECONDS": str(seconds)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(process)
-        return process
+        return self.start_with(behavior, workers, FAKE_SECONDS=str(seconds))
 
     def run(self, behavior: str = "ok", workers: int = 1) -> tuple[int, str]:
-        process = self.start(behavior, workers)
-        output, _ = process.communicate(timeout=900)
-        return process.returncode, output
+        return ended(self.start(behavior, workers))
 
     def records(self) -> dict[str, SearchRecord]:
         return {record.trial_id: record for record in SearchStore(self.folder).records()}
-
-    def kill_everything(self) -> None:
-        for process in self._started:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
 
 
 @pytest.fixture
