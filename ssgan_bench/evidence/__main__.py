@@ -35,12 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--smoke", action="store_true", help="the same path at toy size on the CPU, in a folder of its own"
     )
-    what.add_argument("--headline", action="store_true", help="only write the headline table of README.md again")
+    what.add_argument("--headline", action="store_true", help="only write the table of docs/results.md again")
     return parser
 
 
 def _pages(site: Site) -> None:
-    """Write what is made of all reports: the overview, and in the checkout the README's headline."""
+    """Write what is made of all reports: the overview, and in the checkout the table of results."""
     from ssgan_bench.reporting.overview import write_overview
 
     if any(site.reports.glob("*/*/evidence")):
@@ -49,8 +49,11 @@ def _pages(site: Site) -> None:
         write_headline()
 
 
-def readme_with_headline() -> str:
-    """README.md with the headline table of the committed reports, beside what study files give as published."""
+RESULTS = ROOT / "docs" / "results.md"
+
+
+def results_with_headline() -> str:
+    """docs/results.md with the table of the committed reports, beside what study files give as published."""
     from ssgan_bench.reporting.headline import ROWS, headline, with_headline
     from ssgan_bench.trials.study_file import read_study
 
@@ -59,15 +62,14 @@ def readme_with_headline() -> str:
         (study.name, str(name)): preset.published for study in studies for name, preset in study.presets.items()
     }
     table = headline(ROOT / "reports" / "reference", published)
-    return with_headline((ROOT / "README.md").read_text(encoding="utf-8"), table)
+    return with_headline(RESULTS.read_text(encoding="utf-8"), table)
 
 
 def write_headline() -> None:
-    """Write the headline table of README.md again."""
+    """Write the table of docs/results.md again."""
     from ssgan_bench.records.store import write_atomically
 
-    readme, text = ROOT / "README.md", readme_with_headline()
-    write_atomically(readme, text.encode())
+    write_atomically(RESULTS, results_with_headline().encode())
 
 
 def _smoke() -> int:

@@ -1,4 +1,4 @@
-"""The README's headline table: what the committed reports have measured on MNIST, beside published values."""
+"""The table of docs/results.md: what the committed reports have measured on MNIST, beside published values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

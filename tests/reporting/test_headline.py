@@ -1,4 +1,4 @@
-"""The headline table says what the committed evidence says, and the README holds that table."""
+"""The headline table says what the committed evidence says, and docs/results.md holds that table."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from synthetic import make_plan
 
 from ssgan_bench.config import ConfigError
-from ssgan_bench.evidence.__main__ import readme_with_headline
+from ssgan_bench.evidence.__main__ import results_with_headline
 from ssgan_bench.records.schema import Cell, PublishedValue
 from ssgan_bench.records.store import RecordStore
 from ssgan_bench.reporting import headline as module
@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 Store = Callable[..., RecordStore]
 
 
-def test_the_readme_holds_the_table_of_the_committed_reports() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme_with_headline() == text, "run python -m ssgan_bench.evidence --headline"
+def test_the_results_hold_the_table_of_the_committed_reports() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert results_with_headline() == text, "run python -m ssgan_bench.evidence --headline"
 
 
 def test_validation_errors_are_named_so_and_never_the_headline(make_store: Store, tmp_path: Path) -> None:
