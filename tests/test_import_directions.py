@@ -62,6 +62,7 @@ EXTERNAL = {
     "methods.logistic_regression": {"pydantic", "numpy", "sklearn"},
     "training": {"torch"},
     "evaluation": {"torch", "PIL"},
+    "evaluation.training_signs": {"scipy"},
     "reporting": {"pandas", "seaborn", "matplotlib", "scipy", "numpy", "jinja2", "pydantic", "filelock"},
     "trials": {"torch", "numpy", "pydantic", "tqdm"},
     "engines": set(),

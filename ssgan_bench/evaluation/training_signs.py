@@ -20,22 +20,10 @@ def is_at_chance(errors: int, class_counts: Sequence[int]) -> bool:
         errors: misclassified test images.
         class_counts: test images of each class.
     """
+    from scipy import special  # here, because workers start sooner without it
+
     total = sum(class_counts)
-    return binomial_at_most(errors, total, 1 - max(class_counts) / total) > CHANCE_LEVEL
-
-
-def binomial_at_most(k: int, n: int, p: float) -> float:
-    """Probability of at most `k` successes in `n` trials of probability `p`."""
-    if p <= 0.0 or k >= n:
-        return 1.0
-    if p >= 1.0:
-        return 0.0
-    log_p, log_q = math.log(p), math.log1p(-p)
-    log_terms = (
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_p + (n - i) * log_q
-        for i in range(k + 1)
-    )
-    return min(1.0, math.fsum(map(math.exp, log_terms)))
+    return bool(special.bdtr(errors, total, 1 - max(class_counts) / total) > CHANCE_LEVEL)
 
 
 def is_still_falling(errors: Sequence[float], num_images: int) -> bool | None:
